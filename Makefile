@@ -1,0 +1,80 @@
+# Every target sets itself up: a virtual environment from the hash-locked requirements, Node.js from
+# the package index, the CDK command line from package-lock.json. A second run installs nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= cdk.out
+STAGE ?=
+BIN := $(abspath $(VENV))/bin
+CDK := $(abspath node_modules)/.bin/cdk
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST_ARGS ?=
+CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
+
+# The bin folder of the environment comes first, so that its Node.js serves the CDK.
+export PATH := $(BIN):$(PATH)
+export CDK_DISABLE_VERSION_CHECK := 1
+export JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION := 1
+
+.PHONY: help
+help: ## Show the targets.
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.synth: requirements.txt package-lock.json | $(VENV)/bin/python
+	$(PIP) install --require-hashes -r requirements.txt
+	npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.synth
+	$(PIP) install --require-hashes -r requirements-dev.txt
+	touch $@
+
+.PHONY: setup
+setup: $(VENV)/.dev ## Install everything, for working on the project.
+
+.PHONY: synth
+synth: $(VENV)/.synth ## Synthesize the templates into cdk.out (STAGE=name chooses a stage).
+	$(CDK) synth --quiet --output $(OUT) $(CONTEXT)
+	@echo "Templates: $(OUT)/*.template.json"
+
+.PHONY: test
+test: $(VENV)/.dev ## Run every test, the linter and the type checker.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+.PHONY: check
+check: $(VENV)/.dev ## Format, lint, types and the fast tests: what to run before a commit.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code and mend what the linter can mend.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.PHONY: lock
+lock: | $(VENV)/bin/python ## Make the lock files anew after a change of a requirements*.in or package.json.
+	$(BIN)/uv --version >/dev/null 2>&1 || $(PIP) install uv
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) service/requirements.in -o service/requirements.txt
+	npm install --package-lock-only --no-audit --no-fund
+
+.PHONY: clean
+clean: ## Remove what the targets made, the environment too.
+	rm -rf $(VENV) node_modules $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
