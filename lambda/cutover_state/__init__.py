@@ -1,0 +1,1 @@
+"""The state table that all controllers share: its layout, and how each part is read and written."""
