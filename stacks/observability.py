@@ -1,0 +1,197 @@
+"""Alarms, who is told, and the dashboard on which an operator follows a cutover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aws_cdk as cdk
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_dms as dms
+from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from constructs import Construct
+
+from blue_green.environment_alarms import EnvironmentAlarms
+from blue_green.notification_topic import NotificationTopic
+from blue_green.payment_database import PaymentDatabase
+from blue_green.replication_alarms import ReplicationAlarms
+from stacks.chain import Direction
+from stacks.config import Alarms, Color
+from stacks.security import Keys
+
+RUNBOOK = "docs/runbook.md"
+HALF = 12
+"""Half the width of a dashboard, in grid columns."""
+
+
+class ObservabilityStack(cdk.NestedStack):
+    """What is watched, with a treatment of missing data chosen for each metric.
+
+    Attributes:
+        topic: told of every alarm.
+        environments: alarms by environment.
+        replication: alarms by replication task.
+    """
+
+    topic: NotificationTopic
+    environments: Mapping[Color, EnvironmentAlarms]
+    replication: Mapping[Direction, ReplicationAlarms]
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        prefix: str,
+        alarms: Alarms,
+        min_tasks: int,
+        load_balancer: elbv2.ApplicationLoadBalancer,
+        target_groups: Mapping[Color, elbv2.ApplicationTargetGroup],
+        databases: Mapping[Color, PaymentDatabase],
+        tasks: Mapping[Direction, dms.CfnReplicationTask],
+        replication_instance: str,
+        keys: Keys,
+    ) -> None:
+        super().__init__(scope, construct_id, description="Alarms, notifications and dashboard")
+        self.topic = NotificationTopic(
+            self,
+            "Alarms",
+            key=keys.logs,
+            display_name="Alarms of the payment system",
+            publishers=["cloudwatch.amazonaws.com", "events.amazonaws.com"],
+            emails=alarms.emails,
+        )
+        self.environments = {
+            color: self._environment(color, alarms, min_tasks, load_balancer, target_groups[color], databases[color])
+            for color in Color
+        }
+        self.replication = {
+            direction: ReplicationAlarms(
+                self,
+                direction.name,
+                instance_identifier=replication_instance,
+                task_identifier=direction.identifier,
+                task_arn=task.ref,
+                lag_seconds=alarms.replication_lag_seconds,
+                evaluation_minutes=alarms.evaluation_minutes,
+                topic=self.topic.topic,
+                runbook=f"{RUNBOOK}#replication",
+            )
+            for direction, task in tasks.items()
+        }
+        told = actions.SnsAction(self.topic.topic)
+        every = [alarm for environment in self.environments.values() for alarm in environment.every]
+        every += [alarm for task in self.replication.values() for alarm in task.every]
+        for alarm in every:
+            alarm.add_alarm_action(told)
+            alarm.add_ok_action(told)
+        for environment in self.environments.values():
+            environment.composite.add_alarm_action(told)
+            environment.composite.add_ok_action(told)
+        self._dashboard(prefix, load_balancer, every)
+
+    def _environment(
+        self,
+        color: Color,
+        alarms: Alarms,
+        min_tasks: int,
+        load_balancer: elbv2.ApplicationLoadBalancer,
+        target_group: elbv2.ApplicationTargetGroup,
+        database: PaymentDatabase,
+    ) -> EnvironmentAlarms:
+        environment = EnvironmentAlarms(
+            self,
+            color.title,
+            environment=color.value,
+            load_balancer_name=load_balancer.load_balancer_full_name,
+            target_group=target_group,
+            cluster_identifier=database.identifier,
+            errors_percent=alarms.errors_percent,
+            latency_p99_seconds=alarms.latency_p99_seconds,
+            # One task may be replaced at any time; two missing ones leave less than the whole load can live with.
+            healthy_hosts_min=min_tasks - 1,
+            database_cpu_percent=alarms.database_cpu_percent,
+            database_connections=alarms.database_connections,
+            database_free_memory_mib=alarms.database_free_memory_mib,
+            evaluation_minutes=alarms.evaluation_minutes,
+            runbook=f"{RUNBOOK}#environment",
+        )
+        cdk.Tags.of(environment).add("Environment", color.value)
+        return environment
+
+    def _dashboard(
+        self, prefix: str, load_balancer: elbv2.ApplicationLoadBalancer, alarms: list[cloudwatch.Alarm]
+    ) -> None:
+        environments = tuple(self.environments.values())
+        tasks = tuple(self.replication.values())
+        dashboard = cloudwatch.Dashboard(
+            self, "Dashboard", dashboard_name=prefix, default_interval=cdk.Duration.hours(3)
+        )
+        dashboard.add_widgets(
+            cloudwatch.AlarmStatusWidget(
+                title="Health of the environments",
+                width=HALF,
+                height=3,
+                alarms=[each.composite for each in environments],
+            ),
+            cloudwatch.AlarmStatusWidget(title="Alarms", width=HALF, height=3, alarms=list(alarms)),
+        )
+        dashboard.add_widgets(
+            _graph("Requests a minute", *(each.target_metric("RequestCount", "Sum") for each in environments)),
+            _graph("Errors in percent", *(each.error_rate() for each in environments)),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Answers in seconds",
+                *(each.target_metric("TargetResponseTime", p) for each in environments for p in ("p50", "p99")),
+            ),
+            _graph("Healthy targets", *(each.target_metric("HealthyHostCount", "Minimum") for each in environments)),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Replication lag in seconds",
+                *(each.metric(name, "Maximum") for each in tasks for name in ("CDCLatencySource", "CDCLatencyTarget")),
+            ),
+            _graph(
+                "Validation",
+                *(
+                    each.metric(name, "Maximum")
+                    for each in tasks
+                    for name in ("ValidationFailedOverallCount", "ValidationPendingOverallCount")
+                ),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Database CPU in percent", *(each.database_metric("CPUUtilization", "Average") for each in environments)
+            ),
+            _graph(
+                "Commits a second: who writes",
+                *(each.database_metric("CommitThroughput", "Average") for each in environments),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Load balancer: requests it answered with an error itself",
+                *(
+                    cloudwatch.Metric(
+                        namespace="AWS/ApplicationELB",
+                        metric_name=name,
+                        dimensions_map={"LoadBalancer": load_balancer.load_balancer_full_name},
+                        statistic="Sum",
+                        period=cdk.Duration.minutes(1),
+                    )
+                    for name in ("HTTPCode_ELB_5XX_Count", "HTTPCode_ELB_4XX_Count", "RejectedConnectionCount")
+                ),
+            ),
+            _graph(
+                "Database connections",
+                *(each.database_metric("DatabaseConnections", "Maximum") for each in environments),
+            ),
+        )
+
+
+def _graph(title: str, *metrics: cloudwatch.IMetric) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(
+        title=title, width=HALF, height=6, left=list(metrics), left_y_axis=cloudwatch.YAxisProps(min=0)
+    )
