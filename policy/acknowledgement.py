@@ -59,8 +59,7 @@ def acknowledge(
     path = scope.node.path
     if isinstance(scope, (cdk.Stack, cdk.Stage)):
         raise ValueError(
-            f"{path or 'the app'}: acknowledge on the construct that the finding names, "
-            "not on a whole stack or app"
+            f"{path or 'the app'}: acknowledge on the construct that the finding names, not on a whole stack or app"
         )
     if not rule_ids:
         raise ValueError(f"{path}: name at least one rule to acknowledge")
@@ -83,9 +82,7 @@ def acknowledge(
         *(cdk.Acknowledgment(id=rule_id, reason=_with_owner(reason, owner, expires)) for rule_id in rule_ids)
     )
     records = [
-        AcknowledgementRecord(
-            id=rule_id, reason=reason, owner=owner.strip(), expires=expires.isoformat(), at=path
-        )
+        AcknowledgementRecord(id=rule_id, reason=reason, owner=owner.strip(), expires=expires.isoformat(), at=path)
         for rule_id in rule_ids
     ]
     if isinstance(scope, cdk.CfnResource):

@@ -1,0 +1,1 @@
+REQUIREMENTS: dict[str, str] = {}
