@@ -14,7 +14,7 @@ from constructs import Construct
 from blue_green.notification_topic import NotificationTopic
 from blue_green.payment_database import PaymentDatabase
 from blue_green.replication_task import table_mappings, task_settings
-from blue_green.runtime_layer import RDS_AUTHORITIES
+from blue_green.runtime_layer import PROJECT, RDS_AUTHORITIES
 from blue_green.service_role import ServiceRole
 from policy.acknowledgement import acknowledge
 from stacks.chain import LEGACY, DatabaseChain, Direction
