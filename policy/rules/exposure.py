@@ -1,5 +1,6 @@
 """Nothing that holds or guards account data can be reached, or opened, by the public."""
 
+import re
 from collections.abc import Iterator
 
 from policy.engine import (
@@ -14,9 +15,9 @@ from policy.engine import (
     varied,
     without,
 )
-from policy.rules.keys import guarded
-from policy.statements import RESOURCE_POLICIES, resource_statements, statements
-from policy.templates import App, Resource
+from policy.rules.keys import CONDITION_UNSUPPORTED, guarded
+from policy.statements import RESOURCE_POLICIES, Statement, resource_statements, statements
+from policy.templates import App, Resource, render
 
 _INSTANCE = {"Instance": resource("AWS::RDS::DBInstance", PubliclyAccessible=False)}
 
@@ -198,20 +199,54 @@ _SERVICE_TOPIC = {
     title="An AWS service may use a bucket, topic, queue, secret or vault only on behalf of our own resources.",
     why="A service acts for every customer; without a condition another customer's resource could make it act on "
     "ours (the confused deputy).",
-    fix="Add a condition on aws:SourceAccount or aws:SourceArn.",
+    fix="Add a condition on aws:SourceAccount or aws:SourceArn. Logs written under /AWSLogs/ and the number of the "
+    "account are bound by that path; EventBridge supports no condition in the policy of a topic.",
     types=[type_ for type_ in RESOURCE_POLICIES if type_ != "AWS::KMS::Key"],
-    complies=[_SERVICE_TOPIC],
+    complies=[
+        _SERVICE_TOPIC,
+        varied(
+            without(_SERVICE_TOPIC, "Policy.PolicyDocument.Statement.0.Condition"),
+            "Policy.PolicyDocument.Statement.0.Principal.Service",
+            "events.amazonaws.com",
+        ),
+        {
+            "Policy": resource(
+                "AWS::S3::BucketPolicy",
+                PolicyDocument={
+                    "Statement": {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "delivery.logs.amazonaws.com"},
+                        "Action": "s3:PutObject",
+                        "Resource": {"Fn::Sub": "arn:aws:s3:::logs/front/AWSLogs/${AWS::AccountId}/*"},
+                    }
+                },
+            )
+        },
+    ],
     violates=[without(_SERVICE_TOPIC, "Policy.PolicyDocument.Statement.0.Condition")],
 )
 def resource_policy_service_bound(place: Resource, _app: App) -> Iterator[Objection]:
     for statement in resource_statements(place):
-        if statement.allows and statement.services and not guarded(statement):
+        services = [s for s in statement.services if not _exempt(s, place, statement)]
+        if statement.allows and services and not guarded(statement):
             yield objection(
                 statement.view["Condition"],
                 "a condition on aws:SourceAccount or aws:SourceArn",
-                seen=f"none for {', '.join(statement.services)}",
-                detail=",".join(sorted(statement.services)),
+                seen=f"none for {', '.join(services)}",
+                detail=",".join(sorted(services)),
             )
+
+
+_OWN_LOGS = re.compile(r"/AWSLogs/(\d{12}|\$\{AWS::AccountId\})(/|$)")
+
+
+def _exempt(service: str, place: Resource, statement: Statement) -> bool:
+    # EventBridge does not support conditions in the policy of a topic: it would deliver nothing.
+    if place.type == "AWS::SNS::TopicPolicy" and service in CONDITION_UNSUPPORTED:
+        return True
+    # A service writes an account's logs under the number of that account; reading the ACL gives nothing away.
+    own_logs = statement.resources and all(_OWN_LOGS.search(render(item)) for item in statement.resources)
+    return bool(own_logs) or set(statement.actions) <= {"s3:GetBucketAcl"}
 
 
 _PERMISSION = {
