@@ -32,15 +32,16 @@ class CrashError(BaseException):
 
 
 class Process:
-    """One run of a function: counts its side effects and dies after one of them, or never.
+    """One run of a function: counts its side effects and dies after one of them, given by number or name, or never.
 
     Attributes:
         effects: What was done, in order, without values.
     """
 
-    def __init__(self, *, dies_after: int | None = None) -> None:
+    def __init__(self, *, dies_after: int | None = None, dies_on: str | None = None) -> None:
         self.effects: list[str] = []
         self._dies_after = dies_after
+        self._dies_on = dies_on
         self._dead = False
         self._sessions: list[Session] = []
 
@@ -52,7 +53,7 @@ class Process:
     def done(self, effect: str) -> None:
         """Raises: CrashError: This was the process's last side effect."""
         self.effects.append(effect)
-        if len(self.effects) == self._dies_after:
+        if len(self.effects) == self._dies_after or effect == self._dies_on:
             self._dead = True
             raise CrashError(f"died after {effect}")
 
