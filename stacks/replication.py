@@ -58,7 +58,8 @@ class ReplicationStack(cdk.NestedStack):
         replication: Replication,
         legacy_database: LegacyDatabase | None,
         databases: Mapping[Color, PaymentDatabase],
-        schemas: Sequence[str],
+        payment_schema: str,
+        control_schema: str,
         vpc: ec2.IVpc,
         subnets: ec2.SubnetSelection,
         security_group: ec2.ISecurityGroup,
@@ -89,7 +90,7 @@ class ReplicationStack(cdk.NestedStack):
                 instance,
                 source=endpoints[direction.source, "source"],
                 target=endpoints[direction.target, "target"],
-                schemas=schemas,
+                mappings=table_mappings(payment_schema=payment_schema, control_schema=control_schema),
             )
             for direction in chain.directions
         }
@@ -197,7 +198,7 @@ class ReplicationStack(cdk.NestedStack):
         *,
         source: dms.CfnEndpoint,
         target: dms.CfnEndpoint,
-        schemas: Sequence[str],
+        mappings: str,
     ) -> dms.CfnReplicationTask:
         return dms.CfnReplicationTask(
             self,
@@ -208,7 +209,7 @@ class ReplicationStack(cdk.NestedStack):
             replication_instance_arn=instance.ref,
             source_endpoint_arn=source.ref,
             target_endpoint_arn=target.ref,
-            table_mappings=table_mappings(schemas),
+            table_mappings=mappings,
             replication_task_settings=task_settings(
                 loopback_schema=direction.pair.loopback_schema, follows_ddl=direction.loads
             ),

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
 VALIDATION_THREADS = 5
 
 
-def table_mappings(schemas: Sequence[str]) -> str:
-    """Selection of every table of ``schemas``, and of nothing else, as JSON.
+CONTROL_TABLES = ("heartbeat", "marker")
+"""Tables of the control schema that replicate; what the bootstrap notes there belongs to one database."""
 
-    Payments, marker and heartbeat travel in one task, because only within a task is the order of commits kept.
+
+def table_mappings(*, payment_schema: str, control_schema: str) -> str:
+    """Selection of every table of the payments, of marker and heartbeat, and of nothing else, as JSON.
+
+    They travel in one task, because only within a task is the order of commits kept.
     """
+    tables = [(payment_schema, "%"), *((control_schema, table) for table in CONTROL_TABLES)]
     return json.dumps(
         {
             "rules": [
                 {
                     "rule-type": "selection",
                     "rule-id": str(number),
-                    "rule-name": f"every-table-of-{schema}",
-                    "object-locator": {"schema-name": schema, "table-name": "%"},
+                    "rule-name": f"{schema}-{'all' if table == '%' else table}",
+                    "object-locator": {"schema-name": schema, "table-name": table},
                     "rule-action": "include",
                 }
-                for number, schema in enumerate(schemas, start=1)
+                for number, (schema, table) in enumerate(tables, start=1)
             ]
         }
     )
