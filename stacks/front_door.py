@@ -76,6 +76,7 @@ class FrontDoorStack(cdk.NestedStack):
         )
         for priority, color in enumerate(Color, start=1):
             self._preview(color, priority, domain, preview_cidrs)
+        self._hide_internals(domain)
         if front_door.http_redirect:
             self._redirect()
 
@@ -197,6 +198,32 @@ class FrontDoorStack(cdk.NestedStack):
             action=elbv2.ListenerAction.forward([self.target_groups[color]]),
         )
         cdk.Tags.of(rule).add("Environment", color.value)
+
+    def _hide_internals(self, domain: Domain) -> None:
+        """Metrics, and the health of the parts, are for those who may preview an environment.
+
+        Route 53 asks for the health by the load balancer's own name, which the second rule leaves alone.
+        """
+        not_found = elbv2.ListenerAction.fixed_response(404)
+        elbv2.ApplicationListenerRule(
+            self,
+            "HiddenMetrics",
+            listener=self.listener,
+            priority=10,
+            conditions=[elbv2.ListenerCondition.path_patterns(["/metrics", "/metrics/*"])],
+            action=not_found,
+        )
+        elbv2.ApplicationListenerRule(
+            self,
+            "HiddenHealth",
+            listener=self.listener,
+            priority=11,
+            conditions=[
+                elbv2.ListenerCondition.host_headers([domain.payments_host]),
+                elbv2.ListenerCondition.path_patterns(["/health/*"]),
+            ],
+            action=not_found,
+        )
 
     def _redirect(self) -> None:
         listener = self.load_balancer.add_listener(
