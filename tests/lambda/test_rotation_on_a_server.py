@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError
 
 from cutover_state.restart import RestartStore, TaskPhase
 from database_access.credentials import DatabaseSecret
@@ -69,7 +71,8 @@ class World:
     def function(self, process: Process | None = None, **changes: Any) -> Rotation:
         """The function as one invocation sees it."""
         settings = self.settings()
-        secrets_manager, dynamodb, dms = self.aws.secrets_manager(), self.aws.dynamodb(), self.aws.dms()
+        client = self.aws.shared_client if process is None else self.aws.client
+        secrets_manager, dynamodb, dms = client("secretsmanager"), client("dynamodb"), client("dms")
         connect = connector(ca_path=settings.database_ca_path)
         if process is not None:
             process.watch(secrets_manager, dynamodb, dms)
@@ -128,8 +131,18 @@ class World:
 
 
 @pytest.fixture
-def make_world(blue: AccountDatabase, aws: LocalAws) -> Callable[..., World]:
+def make_world(blue: AccountDatabase, aws: LocalAws) -> Iterator[Callable[..., World]]:
+    tables: list[str] = []
+
+    def delete_tables() -> None:
+        # moto copies every table for each transaction.
+        while tables:
+            with suppress(ClientError):
+                aws.dynamodb().delete_table(TableName=tables.pop())
+
     def make(*, locked: bool = False, tasks: int = 0) -> World:
+        delete_tables()
+        tables.append(aws.create_state_table())
         blue.clean()
         documents = {
             SecretKind.ADMIN: blue.admin_document(),
@@ -142,11 +155,12 @@ def make_world(blue: AccountDatabase, aws: LocalAws) -> Callable[..., World]:
             aws=aws,
             database=blue,
             arns={kind: aws.create_secret(document) for kind, document in documents.items()},
-            table_name=aws.create_state_table(),
+            table_name=tables[0],
             task_arns=[aws.create_replication_task() for _ in range(tasks)],
         )
 
-    return make
+    yield make
+    delete_tables()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -40,16 +41,21 @@ class LocalAws:
             config=Config(retries={"mode": "standard", "max_attempts": 2}),
         )
 
+    @cache  # noqa: B019 - there is one of us for the whole run
+    def shared_client(self, service: str) -> Any:
+        """A client for those who watch nothing."""
+        return self.client(service)
+
     def secrets_manager(self) -> SecretsManagerClient:
-        client: SecretsManagerClient = self.client("secretsmanager")
+        client: SecretsManagerClient = self.shared_client("secretsmanager")
         return client
 
     def dynamodb(self) -> DynamoDBClient:
-        client: DynamoDBClient = self.client("dynamodb")
+        client: DynamoDBClient = self.shared_client("dynamodb")
         return client
 
     def dms(self) -> DatabaseMigrationServiceClient:
-        client: DatabaseMigrationServiceClient = self.client("dms")
+        client: DatabaseMigrationServiceClient = self.shared_client("dms")
         return client
 
     def create_secret(self, document: object) -> str:
