@@ -10,9 +10,10 @@ import boto3
 import structlog
 import uvloop
 from botocore.config import Config
+from botocore.exceptions import NoRegionError
 
 from payment_service.application import Lifecycle, build_application
-from payment_service.arguments import Arguments, parse_arguments
+from payment_service.arguments import PROGRAM, Arguments, parse_arguments
 from payment_service.credentials import SecretCredentials
 from payment_service.database import Database
 from payment_service.desk import TRANSACTION_SECONDS, PaymentDesk
@@ -86,8 +87,12 @@ def main() -> int:
     """Parse the arguments and serve."""
     arguments = parse_arguments()
     configure_logs(arguments.log_level)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(serve(arguments))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve(arguments))
+    except NoRegionError:
+        print(f"{PROGRAM}: error: argument --region: is required where the environment names none", file=sys.stderr)
+        return 2
 
 
 if __name__ == "__main__":

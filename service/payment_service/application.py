@@ -100,6 +100,9 @@ def build_application(
         assert isinstance(problem, Problem)
         return problem.response()
 
+    async def answer_failure(_: Request, __: Exception) -> Response:
+        return Problem(500, "The service failed; repeat the request with the same Idempotency-Key.").response()
+
     async def answer_http_exception(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         detail = {
@@ -116,7 +119,11 @@ def build_application(
             Route("/health/ready", ready, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
         ],
-        exception_handlers={Problem: answer_problem, HTTPException: answer_http_exception},
+        exception_handlers={
+            Problem: answer_problem,
+            HTTPException: answer_http_exception,
+            Exception: answer_failure,
+        },
     )
     # A redirect to the path without a slash would answer a POST that nobody has made.
     routes.router.redirect_slashes = False
@@ -181,10 +188,9 @@ class Observed:
         except Exception as error:
             code = error.code if isinstance(error, DatabaseError) else None
             log.error("request failed", exc_info=error, **({} if code is None else {"database_error": code}))
-            if status:
+            # Starlette has answered with 500 and raises the exception once more, for us to log it.
+            if status != 500:
                 raise
-            problem = Problem(500, "The service failed; repeat the request with the same Idempotency-Key.")
-            await problem.response()(scope, receive, observe)
         finally:
             self._record(scope, notes, status, time.perf_counter() - started)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from payment_service.desk import TRANSACTION_SECONDS
 
+PROGRAM = "payment_service"
 DATABASE_NAMES = ("legacy", "blue", "green")
 # The load balancer gives up after 60 s without a byte (its attribute idle_timeout). A request may be
 # held until the bound and then still take one transaction, and the answer has to travel: 60 - 5 - 5.
@@ -48,7 +50,7 @@ class Arguments:
 def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
     """The arguments; ends the process with status 2 and one line that names what is wrong."""
     parser = argparse.ArgumentParser(
-        prog="payment_service", description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        prog=PROGRAM, description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument(
         "--database",
@@ -91,8 +93,12 @@ def parse_arguments(words: Sequence[str] | None = None) -> Arguments:
         # Written so that NaN, too, is refused.
         if not least <= value <= most:
             parser.error(f"argument {option}: {value:g} is not from {least:g} to {most:g}")
-    if not found.database_ca.is_file():
+    try:
+        ssl.create_default_context(cafile=str(found.database_ca))
+    except FileNotFoundError:
         parser.error(f"argument --database-ca: there is no file {found.database_ca}")
+    except OSError:
+        parser.error(f"argument --database-ca: {found.database_ca} holds no certificates in PEM that can be read")
     values = vars(found)
     return Arguments(databases=_databases(parser, values.pop("database")), **values)
 

@@ -204,16 +204,15 @@ class Database:
                 try:
                     await raw.connect()
                     connection = Connection(raw)
+                    rows = await connection.execute("SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only")
+                    if any(int(value) for value in rows[0]):
+                        raise DatabaseError(Failure.READ_ONLY)
                     await connection.execute(
                         "SET SESSION autocommit = 0, time_zone = '+00:00', sql_mode = 'STRICT_ALL_TABLES', "
                         f"innodb_lock_wait_timeout = {LOCK_WAIT_SECONDS}"
                     )
                     # Without gap locks, new accounts of two payments do not block each other.
                     await connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                    rows = await connection.execute("SELECT @@GLOBAL.read_only, @@GLOBAL.innodb_read_only")
-                    if any(int(value) for value in rows[0]):
-                        raise DatabaseError(Failure.READ_ONLY)
-                    await connection.rollback()
                 except BaseException:
                     raw.close()
                     raise

@@ -28,7 +28,7 @@ TRANSACTION_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 1
 # Between repetitions, doubled each time: a conflict or a broken session is usually over at once.
 _FIRST_PAUSE_SECONDS = 0.01
-_LONGEST_PAUSE_SECONDS = 0.5
+_LONGEST_PAUSE_SECONDS = 0.2
 
 _Result = TypeVar("_Result")
 log = structlog.get_logger()
@@ -139,7 +139,9 @@ class PaymentDesk:
                 writer = await self._writer(deadline)
                 attempts += 1
                 try:
-                    return await self._attempt(writer, work), attempts, writer.name
+                    # What was idle during a pause may have been killed meanwhile, which says nothing of the writer.
+                    connection = await writer.acquire(new=attempts > 1)
+                    return await self._attempt(writer, connection, work), attempts, writer.name
                 except DatabaseError as error:
                     if error.failure is Failure.OTHER:
                         raise
@@ -153,8 +155,12 @@ class PaymentDesk:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
-    async def _attempt(self, writer: Writer, work: Callable[[Writer, Connection], Awaitable[_Result]]) -> _Result:
-        connection = await writer.acquire()
+    async def _attempt(
+        self,
+        writer: Writer,
+        connection: Connection,
+        work: Callable[[Writer, Connection], Awaitable[_Result]],
+    ) -> _Result:
         usable = False
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS):

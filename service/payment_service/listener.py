@@ -161,11 +161,15 @@ class DrainingServer(uvicorn.Server):
 
     async def _abort_idle_connections(self, leaving: asyncio.Task[None]) -> None:
         """Let no client that ignores our closing (uvloop waits 30 s for it) keep the process alive."""
+        was_idle = False
         while not leaving.done():
             await asyncio.sleep(_FAREWELL_SECONDS)
-            if not self.server_state.tasks:
+            is_idle = not self.server_state.tasks
+            # Twice in a row, so that the last answer has left, too.
+            if is_idle and was_idle:
                 for connection in list(self.server_state.connections):
                     connection.transport.abort()
+            was_idle = is_idle
 
     async def on_tick(self, counter: int) -> bool:
         if self._closes_at is not None and time.monotonic() >= self._closes_at:

@@ -60,13 +60,16 @@ class Writer:
     def name(self) -> str:
         return self.database.name
 
-    async def acquire(self) -> Connection:
+    async def acquire(self, *, new: bool = False) -> Connection:
         """An idle session, or a new one.
+
+        Args:
+            new: Make a new one, because an idle one has just failed and the others may be as old.
 
         Raises:
             DatabaseError: A new one cannot be made.
         """
-        while self._idle:
+        while self._idle and not new:
             # The one used last: the others may grow old and go.
             connection = self._idle.pop()
             if not connection.is_worn:

@@ -1,0 +1,79 @@
+"""Card numbers are recognized however they are written, and other numbers are left alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from payment_service.card_numbers import contains_card_number, is_iban, mask_card_numbers
+
+# The test numbers that the card schemes publish.
+CARD_NUMBERS = [
+    "4111111111111111",
+    "5555555555554444",
+    "378282246310005",
+    "6011111111111117",
+    "30569309025904",
+    "3530111333300000",
+    "4222222222222",
+    "6304000000000000000",
+]
+
+
+def luhn_complete(digits: str) -> str:
+    """The digits with the check digit of ISO/IEC 7812-1 behind them, computed digit by digit."""
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 == 0 else 1)
+        total += value - 9 if value > 9 else value
+    return digits + str(-total % 10)
+
+
+card_numbers = st.text("0123456789", min_size=12, max_size=18).map(luhn_complete)
+
+
+@pytest.mark.parametrize("number", CARD_NUMBERS)
+def test_the_numbers_of_every_scheme_are_recognized(number: str) -> None:
+    assert contains_card_number(number)
+
+
+@given(card_numbers, st.sampled_from(["", " ", "-"]), st.sampled_from(["", "tok_", "card: ", "ü"]))
+def test_a_card_number_is_recognized_grouped_and_inside_of_text(number: str, separator: str, before: str) -> None:
+    grouped = separator.join(number[start : start + 4] for start in range(0, len(number), 4))
+
+    assert contains_card_number(f"{before}{grouped} please")
+
+
+@given(card_numbers)
+def test_masking_leaves_nothing_of_a_card_number(number: str) -> None:
+    masked = mask_card_numbers(f"paid with {number}.")
+
+    assert masked == "paid with [card number removed]."
+
+
+@given(card_numbers, st.integers(1, 9))
+def test_a_number_with_a_wrong_check_digit_is_none(number: str, offset: int) -> None:
+    wrong = number[:-1] + str((int(number[-1]) + offset) % 10)
+    assume(wrong != number)
+
+    assert not contains_card_number(wrong)
+    assert mask_card_numbers(wrong) == wrong
+
+
+@pytest.mark.parametrize(
+    "text", ["", "tok_1234567890", "411111111111", "41111111111111111111", "2026-11-24T18:14:37.714538Z", "INV 12"]
+)
+def test_other_numbers_are_left_alone(text: str) -> None:
+    assert not contains_card_number(text)
+
+
+# Examples of the IBAN registry.
+@pytest.mark.parametrize("text", ["GB29NWBK60161331926819", "DE89370400440532013000", "NO9386011117947"])
+def test_an_iban_is_recognized_by_its_check_digits(text: str) -> None:
+    assert is_iban(text)
+
+
+@pytest.mark.parametrize("text", ["GB28NWBK60161331926819", "4111111111111111", "", "DE"])
+def test_what_only_looks_like_an_iban_is_none(text: str) -> None:
+    assert not is_iban(text)
