@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from constructs import Construct
 
 from blue_green.payment_database import PaymentDatabase
 from blue_green.payment_service import PaymentService
-from blue_green.runtime_layer import PROJECT, authorities
+from blue_green.runtime_layer import authorities
+from blue_green.staged_folder import PROJECT, copy_source, staged
 from stacks.chain import LEGACY
 from stacks.config import Color, Compute, LegacyDatabase
 from stacks.network import SERVICE_PORT
@@ -27,8 +27,6 @@ ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.
 
 DATABASE_CA_PATH = "/app/certificates/databases.pem"
 """Where the image holds the authorities of the databases; an image of one's own needs the file too."""
-
-STAGING = PROJECT / "build" / "service-image"
 
 DRAIN_SECONDS = 5
 """What a task has on top of the longest hold to answer its last requests before it is killed."""
@@ -133,14 +131,14 @@ class ComputeStack(cdk.NestedStack):
         return image, asset.repository.repository_arn
 
 
-def stage_image(legacy_ca: Path | None, target: Path = STAGING) -> Path:
+def stage_image(legacy_ca: Path | None) -> Path:
     """Lay out what the image of the reference service is built from, with the authorities of all databases."""
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(
-        PROJECT / "service", target, ignore=shutil.ignore_patterns("__pycache__", "*.md", "*.in", "benchmarks")
-    )
-    (target / "certificates" / "databases.pem").write_text(authorities(legacy_ca))
-    return target
+
+    def lay_out(target: Path) -> None:
+        copy_source(PROJECT / "service", target, "*.md", "*.in", "benchmarks")
+        (target / "certificates" / "databases.pem").write_text(authorities(legacy_ca))
+
+    return staged("service-image", lay_out)
 
 
 def _repository_arn(image: str) -> str | None:

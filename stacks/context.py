@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from blue_green.interface_endpoints import MissingEndpointError, require_endpoints
-from blue_green.runtime_layer import PROJECT
+from blue_green.staged_folder import PROJECT
 from stacks.config import (
     DMS_IDENTIFIER_LENGTH,
     FARGATE_MEMORY_MIB,

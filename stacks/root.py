@@ -5,7 +5,7 @@ from __future__ import annotations
 import aws_cdk as cdk
 from constructs import Construct
 
-from blue_green.runtime_layer import PROJECT
+from blue_green.staged_folder import PROJECT
 from stacks.backup import BackupStack
 from stacks.chain import DatabaseChain
 from stacks.compute import ComputeStack
@@ -130,6 +130,8 @@ class PaymentsStack(cdk.Stack):
             databases=database.databases,
             tasks=replication.tasks,
             replication_instance=replication.instance_identifier,
+            rotations=database.rotations,
+            firewall_metric=front_door.firewall.metric_name,
             keys=keys,
         )
         BackupStack(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -21,7 +20,8 @@ from constructs import Construct
 
 from blue_green.database_secrets import DatabaseSecrets
 from blue_green.runtime_function import SOURCE_ROOT, RuntimeFunction
-from blue_green.runtime_layer import DATABASE_CA_PATH, PROJECT
+from blue_green.runtime_layer import DATABASE_CA_PATH
+from blue_green.staged_folder import PROJECT, copy_source, digest, staged
 from policy.acknowledgement import acknowledge
 
 SCHEMA_FILES = {
@@ -30,8 +30,6 @@ SCHEMA_FILES = {
 """SQL that the bootstrap applies beside its own files, by the name it gets there."""
 
 RESUME_EVERY = cdk.Duration.minutes(15)
-
-STAGING = PROJECT / "build" / "database-bootstrap"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +57,16 @@ class Placement:
     layer: lambda_.ILayerVersion
 
 
-def stage_bootstrap(target: Path = STAGING) -> Path:
+def stage_bootstrap() -> Path:
     """Lay out the code of the bootstrap with the SQL it applies, and return the folder."""
-    shutil.rmtree(target, ignore_errors=True)
-    for package in ("database_bootstrap", "database_access", "custom_resource"):
-        shutil.copytree(SOURCE_ROOT / package, target / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, source in SCHEMA_FILES.items():
-        shutil.copyfile(source, target / "database_bootstrap" / "schema" / name)
-    return target
 
+    def lay_out(target: Path) -> None:
+        for package in ("database_bootstrap", "database_access", "custom_resource"):
+            copy_source(SOURCE_ROOT / package, target / package)
+        for name, source in SCHEMA_FILES.items():
+            shutil.copyfile(source, target / "database_bootstrap" / "schema" / name)
 
-def revision(folder: Path) -> str:
-    """Digest of every file in ``folder``: a change of it runs the custom resource again."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(folder)}\n".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+    return staged("database-bootstrap", lay_out)
 
 
 class DatabaseFunctions(Construct):
@@ -106,7 +97,7 @@ class DatabaseFunctions(Construct):
         loopback_schemas: Sequence[str],
     ) -> None:
         super().__init__(scope, construct_id)
-        code = stage_bootstrap(STAGING / database)
+        code = stage_bootstrap()
         bootstrap = self._function(
             "Bootstrap",
             placement,
@@ -132,7 +123,8 @@ class DatabaseFunctions(Construct):
                 "PaymentSchema": payment_schema,
                 "ControlSchema": control_schema,
                 "LoopbackSchemas": list(loopback_schemas),
-                "Revision": revision(code),
+                # A change of the code or of the SQL runs it again.
+                "Revision": digest(code),
             },
         )
         rotation = self._function(

@@ -9,9 +9,9 @@ from pathlib import Path
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-PROJECT = Path(__file__).resolve().parents[2]
+from blue_green.staged_folder import PROJECT, staged
+
 CERTIFICATES = PROJECT / "service" / "certificates"
-STAGING = PROJECT / "build" / "runtime-layer"
 
 RDS_AUTHORITIES = CERTIFICATES / "rds-us-east-1.pem"
 """The authorities of RDS in us-east-1, PEM."""
@@ -28,13 +28,16 @@ def authorities(legacy: Path | None) -> str:
     return "".join(path.read_text().strip() + "\n" for path in (RDS_AUTHORITIES, legacy) if path)
 
 
-def stage(*, legacy_ca: Path | None, target: Path = STAGING) -> Path:
-    """Lay the content of the layer out in ``target`` and return it; the same content gives the same asset hash.
+def stage(*, legacy_ca: Path | None) -> Path:
+    """Lay the content of the layer out and return the folder; the same content gives the same asset hash.
 
     Raises:
         RuntimeError: a distribution is not installed or has compiled parts.
     """
-    shutil.rmtree(target, ignore_errors=True)
+    return staged("runtime-layer", lambda target: _lay_out(target, legacy_ca))
+
+
+def _lay_out(target: Path, legacy_ca: Path | None) -> None:
     for name in DISTRIBUTIONS:
         try:
             distribution = metadata.distribution(name)
@@ -52,7 +55,6 @@ def stage(*, legacy_ca: Path | None, target: Path = STAGING) -> Path:
                 shutil.copyfile(str(distribution.locate_file(file)), destination)
     (target / "certificates").mkdir(parents=True)
     (target / "certificates" / "databases.pem").write_text(authorities(legacy_ca))
-    return target
 
 
 class RuntimeLayer(lambda_.LayerVersion):
