@@ -8,6 +8,7 @@ from pathlib import Path
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from blue_green.database_functions import DatabaseFunctions, Placement
@@ -23,9 +24,11 @@ class DatabaseStack(cdk.NestedStack):
 
     Attributes:
         databases: the clusters by environment.
+        rotations: the function that rotates the secrets of each.
     """
 
     databases: Mapping[Color, PaymentDatabase]
+    rotations: Mapping[Color, lambda_.Function]
 
     def __init__(
         self,
@@ -57,7 +60,8 @@ class DatabaseStack(cdk.NestedStack):
             log_retention_days=log_retention_days,
             layer=RuntimeLayer(self, "RuntimeLayer", legacy_ca=legacy_ca),
         )
-        databases = {}
+        databases: dict[Color, PaymentDatabase] = {}
+        rotations: dict[Color, lambda_.Function] = {}
         for offset, color in enumerate(Color, start=1):
             environment = Construct(self, color.title)
             cdk.Tags.of(environment).add("Environment", color.value)
@@ -101,4 +105,6 @@ class DatabaseStack(cdk.NestedStack):
             functions.bootstrapped.node.add_dependency(store.cluster, *store.attachments)
             store.secrets.rotate(functions.rotation, after=functions.bootstrapped)
             databases[color] = store
+            rotations[color] = functions.rotation
         self.databases = databases
+        self.rotations = rotations

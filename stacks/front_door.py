@@ -31,11 +31,13 @@ class FrontDoorStack(cdk.NestedStack):
         load_balancer: the load balancer.
         listener: its HTTPS listener, which answers 404 to a host that no rule names.
         target_groups: the containers of each environment.
+        firewall: what protects the load balancer.
     """
 
     load_balancer: elbv2.ApplicationLoadBalancer
     listener: elbv2.ApplicationListener
     target_groups: Mapping[Color, elbv2.ApplicationTargetGroup]
+    firewall: WebAcl
 
     def __init__(
         self,
@@ -53,7 +55,7 @@ class FrontDoorStack(cdk.NestedStack):
     ) -> None:
         super().__init__(scope, construct_id, description="Load balancer, firewall and target groups")
         self.load_balancer = self._balance(vpc, security_group, log_retention_days)
-        WebAcl(
+        self.firewall = WebAcl(
             self,
             "Firewall",
             prefix=prefix,
@@ -135,6 +137,7 @@ class FrontDoorStack(cdk.NestedStack):
             bucket,
             "PCI.DSS.321::PCI.DSS.321-S3BucketLoggingEnabled",
             "AwsSolutions::AwsSolutions-S1",
+            "PCI401::BucketAccessLogged",
             reason="This is the log bucket itself: its own access log would have to go to a further log bucket without "
             "end; object-level events are recorded by the account's CloudTrail.",
         )

@@ -9,6 +9,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_dms as dms
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from blue_green.environment_alarms import EnvironmentAlarms
@@ -20,6 +21,9 @@ from stacks.config import Alarms, Color
 from stacks.security import Keys
 
 RUNBOOK = "docs/runbook.md"
+BLOCKED_REQUESTS = 500
+"""Requests blocked in five minutes that somebody should look at: an eighth of the average traffic."""
+
 HALF = 12
 """Half the width of a dashboard, in grid columns."""
 
@@ -50,6 +54,8 @@ class ObservabilityStack(cdk.NestedStack):
         databases: Mapping[Color, PaymentDatabase],
         tasks: Mapping[Direction, dms.CfnReplicationTask],
         replication_instance: str,
+        rotations: Mapping[Color, lambda_.IFunction],
+        firewall_metric: str,
         keys: Keys,
     ) -> None:
         super().__init__(scope, construct_id, description="Alarms, notifications and dashboard")
@@ -82,6 +88,8 @@ class ObservabilityStack(cdk.NestedStack):
         told = actions.SnsAction(self.topic.topic)
         every = [alarm for environment in self.environments.values() for alarm in environment.every]
         every += [alarm for task in self.replication.values() for alarm in task.every]
+        every += [self._rotation_alarm(color, function) for color, function in rotations.items()]
+        every.append(self._firewall_alarm(firewall_metric))
         for alarm in every:
             alarm.add_alarm_action(told)
             alarm.add_ok_action(told)
@@ -118,6 +126,42 @@ class ObservabilityStack(cdk.NestedStack):
         )
         cdk.Tags.of(environment).add("Environment", color.value)
         return environment
+
+    def _rotation_alarm(self, color: Color, rotation: lambda_.IFunction) -> cloudwatch.Alarm:
+        alarm = cloudwatch.Alarm(
+            self,
+            f"{color.title}Rotation",
+            alarm_description=f"The rotation of the secrets of the {color.value} database keeps failing. "
+            f"Runbook: {RUNBOOK}#rotation",
+            metric=rotation.metric_errors(period=cdk.Duration.minutes(15), statistic="Sum"),
+            threshold=0,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            # One failure is a rotation that waits for a cutover; it comes again every fifteen minutes.
+            evaluation_periods=3,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        cdk.Tags.of(alarm).add("Environment", color.value)
+        return alarm
+
+    def _firewall_alarm(self, metric_name: str) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "Firewall",
+            alarm_description=f"The firewall blocks many requests: an attack, or a rule that hits clients. "
+            f"Runbook: {RUNBOOK}#firewall",
+            metric=cloudwatch.Metric(
+                namespace="AWS/WAFV2",
+                metric_name="BlockedRequests",
+                dimensions_map={"WebACL": metric_name, "Region": self.region, "Rule": "ALL"},
+                statistic="Sum",
+                period=cdk.Duration.minutes(5),
+            ),
+            threshold=BLOCKED_REQUESTS,
+            comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
+            evaluation_periods=1,
+            # The metric exists only when something was blocked.
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
 
     def _dashboard(
         self, prefix: str, load_balancer: elbv2.ApplicationLoadBalancer, alarms: list[cloudwatch.Alarm]

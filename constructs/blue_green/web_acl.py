@@ -9,6 +9,8 @@ from constructs import Construct
 
 from blue_green.encrypted_log_group import EncryptedLogGroup
 
+METRIC_NAME = "PaymentsWebAcl"
+
 MANAGED_RULE_GROUPS = (
     "AWSManagedRulesAmazonIpReputationList",
     "AWSManagedRulesCommonRuleSet",
@@ -18,7 +20,13 @@ MANAGED_RULE_GROUPS = (
 
 
 class WebAcl(Construct):
-    """AWS managed rules and a limit on the rate of each address, logged without credentials."""
+    """AWS managed rules and a limit on the rate of each address, logged without credentials.
+
+    Attributes:
+        metric_name: name of the ACL in its metrics.
+    """
+
+    metric_name: str
 
     def __init__(
         self,
@@ -32,13 +40,14 @@ class WebAcl(Construct):
         log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id)
+        self.metric_name = METRIC_NAME
         acl = wafv2.CfnWebACL(
             self,
             "Acl",
             scope="REGIONAL",
             description="Managed rules and rate limit for the payment API",
             default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility("PaymentsWebAcl"),
+            visibility_config=_visibility(METRIC_NAME),
             rules=[
                 wafv2.CfnWebACL.RuleProperty(
                     name="RateLimit",

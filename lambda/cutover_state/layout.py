@@ -5,6 +5,7 @@
 | LEASE           | cutover                  | who may shift traffic and switch the writer             |
 | DESIRED         | current                  | the weights and the writer that should be               |
 | JOURNAL#<id>    | <ISO time>#<sequence>    | what was decided and done, append-only                  |
+| RUN             | current                  | the cutover that runs, or ran last                      |
 | RESTART         | <ARN of the secret>      | replication tasks that must be restarted, and how far   |
 | RESTART         | CLAIM                    | which rotation is restarting tasks right now            |
 """
@@ -20,6 +21,8 @@ LEASE_PARTITION: Final = "LEASE"
 LEASE_SORT: Final = "cutover"
 DESIRED_PARTITION: Final = "DESIRED"
 DESIRED_SORT: Final = "current"
+RUN_PARTITION: Final = "RUN"
+RUN_SORT: Final = "current"
 JOURNAL_PARTITION_PREFIX: Final = "JOURNAL#"
 RESTART_PARTITION: Final = "RESTART"
 RESTART_CLAIM_SORT: Final = "CLAIM"

@@ -61,3 +61,47 @@ def read_lease(dynamodb: DynamoDBClient, *, table_name: str) -> Lease | None:
         raise LeaseUnreadableError(f"state table {table_name} cannot be read: {error}") from None
     item = response.get("Item")
     return None if item is None else Lease.from_item(item)
+
+
+class LeaseTakenError(Exception):
+    """Another holder has the lease; the message says who and until when."""
+
+
+def take_lease(dynamodb: DynamoDBClient, *, table_name: str, lease: Lease, now: float) -> None:
+    """Take the lease, or extend it when the same cutover has it already.
+
+    Raises:
+        LeaseTakenError: another cutover holds it.
+    """
+    try:
+        dynamodb.put_item(
+            TableName=table_name,
+            Item={
+                **key(LEASE_PARTITION, LEASE_SORT),
+                "holder": {"S": lease.holder},
+                "cutover_id": {"S": lease.cutover_id},
+                "expires_at": {"N": str(lease.expires_at)},
+            },
+            ConditionExpression="attribute_not_exists(pk) OR expires_at <= :now OR cutover_id = :cutover",
+            ExpressionAttributeValues={":now": {"N": str(int(now))}, ":cutover": {"S": lease.cutover_id}},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        held = read_lease(dynamodb, table_name=table_name)
+        whose = f"cutover {held.cutover_id} ({held.holder}) until {held.expires_at}" if held else "another cutover"
+        raise LeaseTakenError(f"the lease is held by {whose}, in epoch seconds") from None
+
+
+def release_lease(dynamodb: DynamoDBClient, *, table_name: str, cutover_id: str) -> None:
+    """Give the lease up; that it is not ours any more is as good."""
+    try:
+        dynamodb.delete_item(
+            TableName=table_name,
+            Key=key(LEASE_PARTITION, LEASE_SORT),
+            ConditionExpression="cutover_id = :cutover",
+            ExpressionAttributeValues={":cutover": {"S": cutover_id}},
+        )
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
