@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -213,6 +214,11 @@ class Database:
                     )
                     # Without gap locks, new accounts of two payments do not block each other.
                     await connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                except (struct.error, IndexError, ValueError, TypeError, AssertionError):
+                    # The library takes what it reads for MySQL's protocol, and fails in its own ways.
+                    raw.close()
+                    reason = "the server does not speak MySQL's protocol"
+                    raise DatabaseError(Failure.CONNECTION, reason=reason) from None
                 except BaseException:
                     raw.close()
                     raise

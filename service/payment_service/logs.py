@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -13,8 +13,9 @@ from payment_service.card_numbers import mask_card_numbers
 from payment_service.payments import canonical_uuid
 
 
-def configure_logs(level: str = "INFO") -> None:
-    """Send our own events and those of the libraries to standard output, in one form."""
+def configure_logs(level: str = "INFO", stream: TextIO | None = None) -> None:
+    """Send our own events and those of the libraries to standard output (or the stream), in one form."""
+    stream = stream or sys.stdout
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
@@ -27,10 +28,10 @@ def configure_logs(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stdout),
+        logger_factory=structlog.WriteLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
