@@ -147,9 +147,8 @@ def as_markdown(evaluation: Evaluation) -> str:
         for row in entries:
             rules = "<br>".join(_markdown_rule(evidence) for evidence in row.rules) or "–"
             requirement = row.requirement
-            lines.append(
-                f"| {requirement.number} | {requirement.subject} | {row.status.value} | {rules} | {requirement.shown_by} |"
-            )
+            cells = (requirement.number, requirement.subject, row.status.value, rules, requirement.shown_by)
+            lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Acknowledged findings", ""]
     lines += ["| Finding | Resource | Reason | Owner | Until |", "|---|---|---|---|---|"]
     accepted = {_ack_row(finding) for finding in evaluation.acknowledged}

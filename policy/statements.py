@@ -1,6 +1,7 @@
 """IAM policy documents as statements, whichever resource holds them."""
 
 import fnmatch
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -140,9 +141,20 @@ def policies_of(app: App, resource: Resource, policy_type: str, property_name: s
             yield from resource_statements(policy)
 
 
-def is_account_root(principal: str) -> bool:
-    """Whether a principal stands for the account itself, to which the key or resource belongs."""
-    return principal.endswith(":root") or principal in ("${AWS::AccountId}",) or principal.isdigit()
+_ACCOUNT: Final = re.compile(r"(?:arn:.+:iam::)?(\d{12}|\$\{AWS::AccountId\})(?::root)?")
+
+
+def is_account_root(principal: str, place: Resource, *, benefit_of_doubt: bool = True) -> bool:
+    """Whether a principal is the account that `place` belongs to.
+
+    Templates that are meant for any account do not say which one is theirs; a number in them counts as their own
+    if they get the benefit of the doubt.
+    """
+    account = _ACCOUNT.fullmatch(principal)
+    if account is None:
+        return False
+    own = place.stack.root.account
+    return account[1] == "${AWS::AccountId}" or account[1] == own or (own is None and benefit_of_doubt)
 
 
 def names_everything(value: Value) -> bool:

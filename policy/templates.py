@@ -253,6 +253,10 @@ class Stack:
     resources: dict[str, Resource] = field(default_factory=dict)
     children: dict[str, "Stack"] = field(default_factory=dict)
 
+    @property
+    def root(self) -> "Stack":
+        return self if self.parent is None else self.parent.stack.root
+
     def section(self, name: str) -> Mapping[str, Any]:
         section = self.template.get(name, {})
         return section if isinstance(section, dict) else {}
@@ -302,6 +306,17 @@ class App:
         for resource in self.resources:
             self._by_type.setdefault(resource.type, []).append(resource)
         return self
+
+    def with_templates(self, changed: Mapping[Path, Mapping[str, Any]]) -> "App":
+        """The same app with other templates in some of its files."""
+        known = {stack.file.name: (stack.file, changed.get(stack.file, stack.template)) for stack in self.stacks}
+        app = App()
+        for root in self.stacks:
+            if root.parent is None:
+                template = changed.get(root.file, root.template)
+                stack = app.add_stack(root.name, root.file, template, account=root.account, region=root.region)
+                _load_nested(app, stack, known)
+        return app.complete()
 
     def of_type(self, *types: str) -> list[Resource]:
         return [resource for type_ in types for resource in self._by_type.get(type_, ())]
@@ -382,9 +397,7 @@ class App:
         return Unknown(name)
 
     def _pseudo_parameter(self, name: str, stack: Stack) -> Value:
-        root = stack
-        while root.parent is not None:
-            root = root.parent.stack
+        root = stack.root
         if name == "AWS::Region" and root.region:
             return root.region
         if name == "AWS::AccountId" and root.account:

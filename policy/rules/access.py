@@ -5,7 +5,14 @@ from collections.abc import Iterator
 
 from policy.engine import Objection, expect, get_att, objection, resource, rule, varied, without
 from policy.rules.transit import standalone
-from policy.statements import IDENTITY_POLICIES, Statement, identity_statements, names_everything, statements
+from policy.statements import (
+    IDENTITY_POLICIES,
+    Statement,
+    identity_statements,
+    is_account_root,
+    names_everything,
+    statements,
+)
 from policy.templates import App, Resource
 
 WITHOUT_RESOURCES = (
@@ -232,6 +239,7 @@ ROLE = {
             "Role.AssumeRolePolicyDocument.Statement.0.Principal",
             {"AWS": "arn:aws:iam::999988887777:root"},
         ),
+        varied(ROLE, "Role.AssumeRolePolicyDocument.Statement.0.Action", "*"),
     ],
 )
 def role_trust_named(role: Resource, _app: App) -> Iterator[Objection]:
@@ -239,14 +247,24 @@ def role_trust_named(role: Resource, _app: App) -> Iterator[Objection]:
         if not statement.allows:
             continue
         for kind, principal in statement.principals:
-            whole_account = kind == "AWS" and principal.endswith(":root") and "AWS::AccountId" not in principal
+            own = is_account_root(principal, role, benefit_of_doubt=False)
+            whole_account = kind == "AWS" and principal.endswith(":root") and not own
             if principal == "*" or (whole_account and not statement.conditions):
                 yield objection(statement.view["Principal"], "services or roles by name", seen=principal)
+        if any(not action.startswith("sts:") or action.endswith(":*") for action in statement.actions):
+            yield objection(statement.view["Action"], "the actions of taking on a role by name")
 
 
-SOURCE_AWARE = ("ecs-tasks.amazonaws.com", "states.amazonaws.com", "vpc-flow-logs.amazonaws.com",
-                "scheduler.amazonaws.com", "monitoring.rds.amazonaws.com")  # fmt: skip
-"""Services that tell IAM on whose behalf they take a role on."""
+SOURCE_AWARE = (
+    "backup.amazonaws.com",
+    "dms.",
+    "ecs-tasks.amazonaws.com",
+    "monitoring.rds.amazonaws.com",
+    "scheduler.amazonaws.com",
+    "states.amazonaws.com",
+    "vpc-flow-logs.amazonaws.com",
+)
+"""Services, by the start of their names, that tell IAM on whose behalf they take a role on."""
 
 
 @rule(
@@ -265,7 +283,7 @@ SOURCE_AWARE = ("ecs-tasks.amazonaws.com", "states.amazonaws.com", "vpc-flow-log
 )
 def role_trust_service_bound(role: Resource, _app: App) -> Iterator[Objection]:
     for statement in statements(role["AssumeRolePolicyDocument"]):
-        services = [service for service in statement.services if service in SOURCE_AWARE]
+        services = [service for service in statement.services if service.startswith(SOURCE_AWARE)]
         bound = statement.condition_keys & {"aws:sourceaccount", "aws:sourcearn"}
         if statement.allows and services and not bound:
             yield objection(

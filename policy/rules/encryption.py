@@ -303,12 +303,13 @@ REPLICATION_INSTANCE = {
 @rule(
     id="ReplicationCustomerManagedKey",
     requirements=["3.5.1", "3.6.1"],
-    title="A DMS replication encrypts its storage under a customer-managed key.",
+    title="A DMS replication encrypts its storage, and an endpoint its settings, under a customer-managed key.",
     why="Changes that wait for the target lie on the disk of the replication instance, rows and all.",
     fix="Set KmsKeyId (ComputeConfig.KmsKeyId of a serverless replication). Changing it replaces the instance.",
-    types=["AWS::DMS::ReplicationInstance", "AWS::DMS::ReplicationConfig"],
+    types=["AWS::DMS::ReplicationInstance", "AWS::DMS::ReplicationConfig", "AWS::DMS::Endpoint"],
     complies=[REPLICATION_INSTANCE],
     violates=[
+        {"Endpoint": resource("AWS::DMS::Endpoint", EngineName="aurora")},
         without(REPLICATION_INSTANCE, "Instance.KmsKeyId"),
         {"Config": resource("AWS::DMS::ReplicationConfig", ComputeConfig={"MaxCapacityUnits": 2})},
     ],
@@ -409,3 +410,28 @@ def stream_encrypted(stream: Resource, _app: App) -> Iterator[Objection]:
     yield from expect(encryption["EncryptionType"], "KMS", lambda v: v.text == "KMS")
     if not encryption.missing:
         yield from expect_customer_key(encryption["KeyId"])
+
+
+_FUNCTION = {
+    **KEY,
+    "Function": resource(
+        "AWS::Lambda::Function",
+        Environment={"Variables": {"STATE_TABLE_NAME": "state"}},
+        KmsKeyArn=get_att("Key", "Arn"),
+    ),
+}
+
+
+@rule(
+    id="FunctionEnvironmentCustomerManagedKey",
+    requirements=["3.6.1", "8.3.2"],
+    title="The environment of a function is encrypted under a customer-managed key.",
+    why="It names stores and secrets; with a key of our own, reading it needs the key's permission too.",
+    fix="Set KmsKeyArn to a key of the app.",
+    types=["AWS::Lambda::Function"],
+    applies=lambda function, _app: bool(function["Environment.Variables"].entries()),
+    complies=[_FUNCTION],
+    violates=[without(_FUNCTION, "Function.KmsKeyArn")],
+)
+def function_environment_customer_managed_key(function: Resource, _app: App) -> Iterator[Objection]:
+    yield from expect_customer_key(function["KmsKeyArn"])

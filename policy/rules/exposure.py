@@ -16,7 +16,7 @@ from policy.engine import (
     without,
 )
 from policy.rules.keys import CONDITION_UNSUPPORTED, guarded
-from policy.statements import RESOURCE_POLICIES, Statement, resource_statements, statements
+from policy.statements import RESOURCE_POLICIES, Statement, is_account_root, resource_statements, statements
 from policy.templates import App, Resource, render
 
 _INSTANCE = {"Instance": resource("AWS::RDS::DBInstance", PubliclyAccessible=False)}
@@ -247,6 +247,28 @@ def _exempt(service: str, place: Resource, statement: Statement) -> bool:
     # A service writes an account's logs under the number of that account; reading the ACL gives nothing away.
     own_logs = statement.resources and all(_OWN_LOGS.search(render(item)) for item in statement.resources)
     return bool(own_logs) or set(statement.actions) <= {"s3:GetBucketAcl"}
+
+
+@rule(
+    id="ResourcePolicyActionsNamed",
+    requirements=["7.2.5", "7.3.3"],
+    title="The policy of a bucket, topic, queue, secret or vault allows actions by name.",
+    why="Who may write a log or publish an alert must not also be able to delete it or to change the policy.",
+    fix="Name the actions; only the account itself may have all.",
+    types=[type_ for type_ in RESOURCE_POLICIES if type_ != "AWS::KMS::Key"],
+    complies=[_SERVICE_TOPIC],
+    violates=[
+        varied(_SERVICE_TOPIC, "Policy.PolicyDocument.Statement.0.Action", "sns:*"),
+        varied(_SERVICE_TOPIC, "Policy.PolicyDocument.Statement.0.Action", ["sns:Publish", "*"]),
+    ],
+)
+def resource_policy_actions_named(place: Resource, _app: App) -> Iterator[Objection]:
+    for statement in resource_statements(place):
+        everything = [action for action in statement.actions if action == "*" or action.endswith(":*")]
+        others = [p for kind, p in statement.principals if kind != "AWS" or not is_account_root(p, place)]
+        if statement.allows and everything and others:
+            seen = f"{', '.join(everything)} for {', '.join(sorted(others))}"
+            yield objection(statement.view["Action"], "actions by name", seen=seen)
 
 
 _PERMISSION = {

@@ -73,6 +73,24 @@ def tasks_inherit_tags(service: Resource, _app: App) -> Iterator[Objection]:
     yield from expect(service["EnableECSManagedTags"], "true", lambda v: v.flag is True)
 
 
+_CLUSTER = {"Cluster": resource("AWS::RDS::DBCluster", Engine="aurora-mysql", CopyTagsToSnapshot=True)}
+
+
+@rule(
+    id="SnapshotsInheritTags",
+    requirements=["12.5.1", "3.2.1"],
+    title="Snapshots bear the tags of their database.",
+    why="A snapshot is a full copy of the account data; without tags nobody knows whose it is, or when it may go.",
+    fix="Set CopyTagsToSnapshot to true.",
+    types=["AWS::RDS::DBCluster", "AWS::RDS::DBInstance"],
+    applies=lambda database, _app: database["DBClusterIdentifier"].missing or database.type == "AWS::RDS::DBCluster",
+    complies=[_CLUSTER],
+    violates=[without(_CLUSTER, "Cluster.CopyTagsToSnapshot"), varied(_CLUSTER, "Cluster.CopyTagsToSnapshot", False)],
+)
+def snapshots_inherit_tags(database: Resource, _app: App) -> Iterator[Objection]:
+    yield from expect(database["CopyTagsToSnapshot"], "true", lambda v: v.flag is True)
+
+
 _GROUP = {"Group": resource("AWS::EC2::SecurityGroup", GroupDescription="Front door of the payment system")}
 
 

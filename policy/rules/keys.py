@@ -131,7 +131,7 @@ def key_policy_least_privilege(key: Resource, _app: App) -> Iterator[Objection]:
     for statement in resource_statements(key):
         if not statement.allows or not any(action in ("kms:*", "*") for action in statement.actions):
             continue
-        others = [p for kind, p in statement.principals if kind != "AWS" or not is_account_root(p)]
+        others = [p for kind, p in statement.principals if kind != "AWS" or not is_account_root(p, key)]
         if others:
             yield objection(statement.view["Action"], "single actions", seen=f"kms:* for {', '.join(sorted(others))}")
 

@@ -137,7 +137,7 @@ _FAILURES = ("BACKUP_JOB_FAILED", "BACKUP_JOB_COMPLETED", "BACKUP_JOB_EXPIRED")
 
 @rule(
     id="BackupFailureReported",
-    requirements=["10.7.2", "12.10.5"],
+    requirements=["12.10.1", "12.10.5"],
     title="A backup that fails is reported.",
     why="Backups that stopped months ago are found out about on the day they are needed.",
     fix="Set Notifications with BACKUP_JOB_FAILED (or BACKUP_JOB_COMPLETED, which carries failures too) and a "
@@ -216,7 +216,7 @@ _MACHINE = {
 
 @rule(
     id="StateMachineFailureAlarmed",
-    requirements=["10.7.2"],
+    requirements=["12.10.5"],
     title="A state machine that fails raises an alarm.",
     why="What runs by itself must say when it no longer does.",
     fix="Add an alarm on ExecutionsFailed of the state machine, or a rule of EventBridge for aws.states.",
@@ -265,7 +265,7 @@ def _is_dead_letter_queue(queue: Resource, app: App) -> bool:
 
 @rule(
     id="DeadLettersAlarmed",
-    requirements=["10.7.2"],
+    requirements=["12.10.5", "10.7.2"],
     title="A message in a dead-letter queue raises an alarm.",
     why="What lies there did not happen; somebody has to know.",
     fix="Add an alarm on ApproximateNumberOfMessagesVisible of the queue.",
@@ -375,7 +375,7 @@ _EVENTS = {
 
 @rule(
     id="EventSubscriptionEnabled",
-    requirements=["10.7.2"],
+    requirements=["12.10.5"],
     title="A subscription to the events of DMS or RDS is on.",
     why="A subscription that is off tells nobody that the service has failed.",
     fix="Leave Enabled out, or set it to true.",

@@ -318,7 +318,7 @@ def flow_logs_complete(vpc: Resource, app: App) -> Iterator[Objection]:
         yield objection(vpc.properties, "a flow log of ALL traffic", seen=seen)
 
 
-_INTERFACES = {
+INTERFACES = {
     "AWS::ECS::Service": "NetworkConfiguration.AwsvpcConfiguration.SecurityGroups",
     "AWS::Lambda::Function": "VpcConfig.SecurityGroupIds",
     "AWS::RDS::DBCluster": "VpcSecurityGroupIds",
@@ -373,7 +373,7 @@ _TO_INTERNET = {"RouteTableId": ref("Table"), "DestinationCidrBlock": "0.0.0.0/0
     title="Nothing uses the default security group.",
     why="Its members may all talk to each other and to everywhere, without anybody having written that down.",
     fix="Name security groups of the app wherever there is a network interface.",
-    types=list(_INTERFACES),
+    types=list(INTERFACES),
     applies=_has_interface,
     complies=[_TASK],
     violates=[
@@ -386,7 +386,7 @@ _TO_INTERNET = {"RouteTableId": ref("Table"), "DestinationCidrBlock": "0.0.0.0/0
     ],
 )
 def default_security_group_unused(place: Resource, _app: App) -> Iterator[Objection]:
-    groups = place[_INTERFACES[place.type]]
+    groups = place[INTERFACES[place.type]]
     if groups.missing or groups.value == []:
         yield objection(groups, "security groups of the app", seen="none: the default security group")
     for reference in groups.references():
@@ -508,7 +508,7 @@ def function_in_vpc(function: Resource, _app: App) -> Iterator[Objection]:
     yield from expect(function["VpcConfig.SubnetIds"], "private subnets", lambda v: bool(v.items()))
 
 
-_POLICY_ABLE = (
+POLICY_ABLE = (
     "s3",
     "dynamodb",
     "secretsmanager",
@@ -566,7 +566,7 @@ def service_of(endpoint: Resource) -> str:
     "the way to take data out that no security group sees.",
     fix="Set PolicyDocument with named resources, or with a condition on aws:ResourceAccount or aws:PrincipalAccount.",
     types=["AWS::EC2::VPCEndpoint"],
-    applies=lambda endpoint, _app: service_of(endpoint) in _POLICY_ABLE,
+    applies=lambda endpoint, _app: service_of(endpoint) in POLICY_ABLE or not endpoint["PolicyDocument"].missing,
     complies=[_ENDPOINT],
     violates=[
         without(_ENDPOINT, "Endpoint.PolicyDocument"),
@@ -586,7 +586,7 @@ def endpoint_policy_restricted(endpoint: Resource, _app: App) -> Iterator[Object
 
 @rule(
     id="EndpointPrivateNames",
-    requirements=["1.4.5"],
+    requirements=["1.3.2", "1.4.1"],
     title="An interface endpoint answers at the service's own name.",
     why="Otherwise clients go on resolving the public address, and the traffic leaves through the internet.",
     fix="Set PrivateDnsEnabled to true.",

@@ -183,7 +183,7 @@ TARGET_GROUP = {
 
 @rule(
     id="TargetGroupEncrypted",
-    requirements=["4.2.1", "1.4.5"],
+    requirements=["4.2.1"],
     title="A load balancer speaks TLS to its targets, too.",
     why="Behind the load balancer the same data travels on; inside the network is no reason to send it in the clear.",
     fix="Set Protocol to HTTPS (TLS on a network load balancer).",

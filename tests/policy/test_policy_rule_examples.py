@@ -2,7 +2,6 @@
 
 import datetime
 import re
-from collections.abc import Iterator
 
 import pytest
 
@@ -23,13 +22,16 @@ def _evaluate(rule: Rule, example: Template) -> Evaluation:
     return evaluate(app, ALL if with_others else [rule], today=TODAY)
 
 
-def _examples(kind: str) -> Iterator[object]:
-    for rule in ALL:
-        for number, example in enumerate(getattr(rule, kind)):
-            yield pytest.param(rule, example, id=f"{rule.id}-{number}")
+def _examples(kind: str) -> tuple[list[tuple[Rule, Template]], list[str]]:
+    numbered = [(rule, number, example) for rule in ALL for number, example in enumerate(getattr(rule, kind))]
+    return [(rule, example) for rule, _, example in numbered], [f"{rule.id}-{n}" for rule, n, _ in numbered]
 
 
-@pytest.mark.parametrize(("rule", "example"), _examples("complies"))
+COMPLYING, COMPLYING_IDS = _examples("complies")
+VIOLATING, VIOLATING_IDS = _examples("violates")
+
+
+@pytest.mark.parametrize(("rule", "example"), COMPLYING, ids=COMPLYING_IDS)
 def test_a_complying_example_gives_no_finding(rule: Rule, example: Template) -> None:
     evaluation = _evaluate(rule, example)
     found = [o for o in evaluation.outcomes if o.rule is rule]
@@ -44,7 +46,7 @@ def test_a_rule_is_about_a_resource_of_some_complying_example(rule: Rule) -> Non
     assert outcomes, "no complying example holds a resource that the rule looks at"
 
 
-@pytest.mark.parametrize(("rule", "example"), _examples("violates"))
+@pytest.mark.parametrize(("rule", "example"), VIOLATING, ids=VIOLATING_IDS)
 def test_a_violating_example_gives_a_finding(rule: Rule, example: Template) -> None:
     assert rule.id in {finding.rule.id for finding in _evaluate(rule, example).findings}
 
