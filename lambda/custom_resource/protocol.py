@@ -80,7 +80,7 @@ class Request:
             stack_id=event["StackId"],
             request_id=event["RequestId"],
             logical_resource_id=event["LogicalResourceId"],
-            physical_resource_id=event.get("PhysicalResourceId") or f"database-bootstrap-{event['LogicalResourceId']}",
+            physical_resource_id=event.get("PhysicalResourceId") or physical_resource_id,
             properties={k: v for k, v in event.get("ResourceProperties", {}).items() if k not in ours},
         )
 

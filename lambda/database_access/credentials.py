@@ -47,7 +47,7 @@ class DatabaseSecret:
         """
         try:
             document = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             # Outside the except clause and without the cause: JSONDecodeError carries the whole secret.
