@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -13,6 +13,9 @@ from cutover_state.layout import DESIRED_PARTITION, DESIRED_SORT, key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+_ATTEMPTS: Final = 20
 
 
 class DesiredConflictError(Exception):
@@ -80,3 +83,23 @@ class DesiredStore:
                 raise
             raise DesiredConflictError("the desired state was changed by another writer; read it again") from None
         return following
+
+
+def desire(store: DesiredStore, *, by: str, **changes: Any) -> Desired | None:
+    """Change part of the desired state, whatever else others change in it; None when there is none yet.
+
+    Raises:
+        DesiredConflictError: others changed it again and again.
+    """
+    for _ in range(_ATTEMPTS):
+        desired = store.read()
+        if desired is None:
+            return None
+        changed = replace(desired, by=by, **changes)
+        if replace(desired, by=by) == changed:
+            return desired
+        try:
+            return store.write(changed)
+        except DesiredConflictError:
+            continue
+    raise DesiredConflictError("the desired state changes all the time; try again")

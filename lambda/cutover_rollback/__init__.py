@@ -1,0 +1,1 @@
+"""Taking a cutover back: traffic first, then the writer, then the execution, then everybody is told why."""

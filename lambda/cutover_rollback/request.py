@@ -1,0 +1,88 @@
+"""What asks for a rollback: an alarm through its topic, the state machine, or a person."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ALARM = "ALARM"
+
+
+class RequestError(ValueError):
+    """The event asks for nothing that we know; the message says what is allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A rollback that somebody asks for.
+
+    Attributes:
+        cutover_id: the cutover that is meant; None means the one that is under way.
+        requested_by: who asks.
+        reason: why, in words.
+        details: values behind it, such as the alarm's.
+        after_the_end: take back a cutover that has succeeded already. Only a person may ask for that.
+        accept_data_loss: go on although the database of the writer cannot be reached. Only a person may.
+        stop_execution: end the execution of the state machine; false when the state machine itself asks.
+    """
+
+    requested_by: str
+    reason: str
+    cutover_id: str | None = None
+    details: Mapping[str, Any] | None = None
+    after_the_end: bool = False
+    accept_data_loss: bool = False
+    stop_execution: bool = True
+
+
+def parse(event: Mapping[str, Any]) -> Request | None:
+    """The request that ``event`` carries, or None when it carries a notification that asks for nothing.
+
+    Raises:
+        RequestError: see there.
+    """
+    if "Records" in event:
+        return _from_topic(event)
+    allowed = {"cutover_id", "requested_by", "reason", "after_the_end", "accept_data_loss", "from_state_machine"}
+    unknown = sorted(set(event) - allowed)
+    if unknown:
+        raise RequestError(f"{unknown[0]}: is not known (allowed: {', '.join(sorted(allowed))})")
+    for name in ("requested_by", "reason"):
+        if not isinstance(event.get(name), str) or not event[name].strip():
+            raise RequestError(f"{name}: must say {'who asks' if name == 'requested_by' else 'why'}")
+    for name in ("after_the_end", "accept_data_loss", "from_state_machine"):
+        if not isinstance(event.get(name, False), bool):
+            raise RequestError(f"{name}: must be true or false, got {event[name]!r}")
+    by_itself = bool(event.get("from_state_machine", False))
+    if by_itself and (event.get("after_the_end") or event.get("accept_data_loss")):
+        raise RequestError("after_the_end, accept_data_loss: only a person may ask for these")
+    return Request(
+        cutover_id=event.get("cutover_id"),
+        requested_by=event["requested_by"],
+        reason=event["reason"],
+        after_the_end=bool(event.get("after_the_end", False)),
+        accept_data_loss=bool(event.get("accept_data_loss", False)),
+        stop_execution=not by_itself,
+    )
+
+
+def _from_topic(event: Mapping[str, Any]) -> Request | None:
+    for record in event["Records"]:
+        try:
+            alarm = json.loads(record["Sns"]["Message"])
+            name, state, reason = alarm["AlarmName"], alarm["NewStateValue"], alarm["NewStateReason"]
+        except (KeyError, TypeError, json.JSONDecodeError):
+            raise RequestError("Records: must be notifications of CloudWatch alarms") from None
+        if state == ALARM:
+            return Request(
+                requested_by=f"alarm {name}",
+                reason=f"alarm {name} fired: {reason}",
+                details={
+                    "alarm": name,
+                    "alarm_arn": alarm.get("AlarmArn", ""),
+                    "changed_at": alarm.get("StateChangeTime", ""),
+                },
+            )
+    return None
