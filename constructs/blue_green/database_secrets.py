@@ -69,8 +69,13 @@ class DatabaseSecrets(Construct):
         return self.admin, self.application, self.replication
 
     def attach(self, cluster: rds.DatabaseCluster) -> tuple[secretsmanager.ISecret, ...]:
-        """Let the secrets carry host and port of ``cluster``; what needs them depends on the result."""
-        return tuple(secret.attach(cluster) for secret in (self.application, self.replication))
+        """Let the secrets carry host and port of ``cluster``; what needs them depends on the result.
+
+        The cluster has attached the admin's secret already, as that of its master user.
+        """
+        admin = cluster.secret
+        assert admin is not None
+        return admin, *(secret.attach(cluster) for secret in (self.application, self.replication))
 
     def rotate(self, rotation: lambda_.IFunction, *, after: Construct) -> None:
         """Rotate every secret with the function ``rotation``, beginning when ``after`` has made the accounts."""
