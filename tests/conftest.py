@@ -1,3 +1,3 @@
 """Fixtures for every test."""
 
-pytest_plugins = ["rehearsal.databases.pytest_plugin"]
+pytest_plugins = ["rehearsal.databases.pytest_plugin", "tests.support.synthesized"]
