@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 from urllib.parse import quote
@@ -49,7 +50,19 @@ class JsonFormatter(logging.Formatter):
         line.update(getattr(record, "fields", {}))
         if record.exc_info and record.exc_info[1] is not None:
             line["exception"] = "".join(traceback.format_exception(record.exc_info[1]))
-        return strike_out(json.dumps(line, default=str))
+        # Before the encoding, which would hide a value with quotes in it, and once more after it.
+        return strike_out(json.dumps(_cleaned(line)))
+
+
+def _cleaned(value: object) -> object:
+    """The value with every text in it struck out."""
+    if isinstance(value, Mapping):
+        return {strike_out(str(key)): _cleaned(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_cleaned(each) for each in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return strike_out(str(value))
 
 
 def configure(*, level: int = logging.INFO, stream: TextIO | None = None) -> None:
