@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from database_access import structured_log
 from rehearsal.databases import DatabaseChain
+from tests.support import secrecy
 from tests.support.account_database import AccountDatabase
 from tests.support.local_aws import LocalAws, local_aws
 
@@ -34,8 +34,7 @@ def blue(server_of_this_module: DatabaseChain) -> AccountDatabase:
 
 
 @pytest.fixture(autouse=True)
-def forgotten_secrets() -> Iterator[None]:
-    """What one test protected does not hide mistakes of the next."""
-    structured_log._protected.clear()
-    yield
-    structured_log._protected.clear()
+def nothing_says_a_password() -> Iterator[None]:
+    """Every test of the functions is a test of this, too: every success, every failure, every crash point."""
+    with secrecy.watch():
+        yield

@@ -16,8 +16,9 @@ from database_bootstrap.bootstrap import BootstrapError, DatabaseSecrets, bootst
 from database_bootstrap.properties import BootstrapProperties
 from database_bootstrap.schema_files import SchemaFile, load
 from rehearsal.databases import DatabaseChain
-from tests.support.account_database import APPLICATION, REPLICATION, AccountDatabase, new_password
+from tests.support.account_database import APPLICATION, REPLICATION, AccountDatabase
 from tests.support.crash_points import CrashError, Process
+from tests.support.secrecy import new_password, overheard_errors
 
 pytestmark = pytest.mark.slow
 
@@ -69,15 +70,16 @@ def run(
     **changes: str,
 ) -> dict[str, str]:
     connect = connector(ca_path=database.server.ca_path)
-    return dict(
-        bootstrap(
-            properties(**changes),
-            found=found,
-            schema_files=schema_files(),
-            connect=connect if process is None else process.connecting(connect),
-            deadline=Deadline.after(60),
+    with overheard_errors():
+        return dict(
+            bootstrap(
+                properties(**changes),
+                found=found,
+                schema_files=schema_files(),
+                connect=connect if process is None else process.connecting(connect),
+                deadline=Deadline.after(60),
+            )
         )
-    )
 
 
 def picture(database: AccountDatabase, found: DatabaseSecrets) -> dict[str, object]:

@@ -29,9 +29,10 @@ from secret_rotation.handler import run
 from secret_rotation.replication_tasks import ReplicationTasks
 from secret_rotation.request import RESUME, RotationRequest, SecretKind, Settings, Step
 from secret_rotation.rotation import Rotation
-from tests.support.account_database import APPLICATION, REPLICATION, AccountDatabase, new_password
+from tests.support.account_database import APPLICATION, REPLICATION, AccountDatabase
 from tests.support.crash_points import CrashError, Process
 from tests.support.local_aws import LocalAws
+from tests.support.secrecy import new_password, overheard_errors
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +101,8 @@ class World:
 
     def step(self, kind: SecretKind, step: Step, version_id: str, process: Process | None = None) -> str:
         request = RotationRequest(step=step, secret_arn=self.arns[kind], version_id=version_id)
-        return self.function(process).run(request)
+        with overheard_errors():
+            return self.function(process).run(request)
 
     def rotate(self, kind: SecretKind) -> str:
         """A whole rotation; its version."""

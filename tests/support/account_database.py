@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import pymysql
 
 from database_access.credentials import DatabaseSecret
 from rehearsal.databases import DatabaseServer
+from tests.support.secrecy import new_password
 
 APPLICATION = ("payments_app_a", "payments_app_b")
 REPLICATION = ("dms_a", "dms_b")
@@ -24,10 +24,6 @@ MASTER_PRIVILEGES = (
     "BINLOG ADMIN, DELETE HISTORY"
 )
 SCHEMAS = ("payments", "blue_green_control", "loopback_blue_green", "loopback_legacy_blue", "awsdms_control")
-
-
-def new_password() -> str:
-    return secrets.token_urlsafe(30)
 
 
 @dataclass
