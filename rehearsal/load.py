@@ -29,6 +29,7 @@ class Answer:
     Attributes:
         key: Its idempotency key.
         due_at: Seconds from the beginning of the load.
+        late_seconds: How much later than due the client got to send it; when this grows, the client is the limit.
         latency_seconds: From `due_at` to the end of the answer.
         status: HTTP status; 0 when the connection broke or no answer came in time.
         replayed: The service answered from a payment that it had stored before.
@@ -37,6 +38,7 @@ class Answer:
     key: str
     order: Order
     due_at: float
+    late_seconds: float
     latency_seconds: float
     status: int
     replayed: bool = False
@@ -99,14 +101,23 @@ async def _send(
     connections: _Connections, key: str, order: Order, *, begin: float, due_at: float, timeout: float
 ) -> Answer:
     status, replayed = 0, False
+    clock = asyncio.get_running_loop().time
+    late = clock() - begin - due_at
     try:
         async with asyncio.timeout(timeout):
             status, head = await connections.post("/payments", key, json.dumps(order).encode())
             replayed = b"idempotent-replayed: true" in head
     except (OSError, TimeoutError, asyncio.IncompleteReadError):
         pass
-    latency = asyncio.get_running_loop().time() - begin - due_at
-    return Answer(key=key, order=order, due_at=due_at, latency_seconds=latency, status=status, replayed=replayed)
+    return Answer(
+        key=key,
+        order=order,
+        due_at=due_at,
+        late_seconds=late,
+        latency_seconds=clock() - begin - due_at,
+        status=status,
+        replayed=replayed,
+    )
 
 
 class _Connections:

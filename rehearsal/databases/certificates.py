@@ -35,9 +35,7 @@ def make_server_certificate(folder: Path) -> ServerCertificate:
         ec.generate_private_key(ec.SECP256R1()),
         ec.generate_private_key(ec.SECP256R1()),
     )
-    authority_name = x509.Name(
-        [x509.NameAttribute(NameOID.COMMON_NAME, "Throw-away authority of one rehearsal")]
-    )
+    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Throw-away authority of one rehearsal")])
     server_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     authority = (
         _builder(subject=authority_name, issuer=authority_name, key=authority_key, issuer_key=authority_key)
@@ -50,9 +48,7 @@ def make_server_certificate(folder: Path) -> ServerCertificate:
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
-            ),
+            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]),
             critical=False,
         )
         .sign(authority_key, hashes.SHA256())
@@ -95,9 +91,7 @@ def _builder(
         .not_valid_after(now + _LIFETIME)
         # Python 3.13 and newer verify strictly and want both identifiers.
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False
-        )
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
 
 

@@ -115,13 +115,9 @@ class Replication:
         carried = [p for p in positions if p and int(p.split("-")[0]) not in self._ignored_domains]
         if not carried:
             return
-        waited = self.target.query(
-            "SELECT MASTER_GTID_WAIT(%s, %s) AS result", (",".join(carried), timeout_seconds)
-        )
+        waited = self.target.query("SELECT MASTER_GTID_WAIT(%s, %s) AS result", (",".join(carried), timeout_seconds))
         if waited[0]["result"] != 0:
-            raise ReplicationError(
-                f"{self} did not catch up within {timeout_seconds:g} s: {_reason(self.status())}"
-            )
+            raise ReplicationError(f"{self} did not catch up within {timeout_seconds:g} s: {_reason(self.status())}")
 
     def __str__(self) -> str:
         return f"replication from {self.source.name} to {self.target.name}"
@@ -140,14 +136,19 @@ class DatabaseChain:
     """
 
     def __init__(
-        self, names: Sequence[str], *, replicated_schemas: Sequence[str], software: Software
+        self,
+        names: Sequence[str],
+        *,
+        replicated_schemas: Sequence[str],
+        software: Software,
+        folder: Path | None = None,
     ) -> None:
         if len(set(names)) != len(names) or len(names) < 2:
             raise ValueError(f"names must be two or more different names, got {list(names)}")
         self.names = tuple(names)
         self.software = software
         template = data_template(software, cache_folder())
-        self._folder = Path(mkdtemp(prefix="databases-"))
+        self._folder = Path(mkdtemp(prefix="databases-", dir=folder))
         # Ends everything when this process cannot do it any more: see keeper.py.
         self._keeper = subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-I", "-S", keeper.__file__, str(self._folder)],
@@ -185,14 +186,19 @@ class DatabaseChain:
         *,
         replicated_schemas: Sequence[str] = REPLICATED_SCHEMAS,
         software: Software | None = None,
+        folder: Path | None = None,
     ) -> Self:
         """Start the servers and their replication; returns when all of it runs.
+
+        Args:
+            replicated_schemas: What replication carries; everything else stays where it is written.
+            folder: Where the servers' own folder is made; the system's temporary folder when absent.
 
         Raises:
             DatabasesUnavailableError: No MariaDB can be had here.
             ServerError: A server did not start.
         """
-        chain = cls(names, replicated_schemas=replicated_schemas, software=software or obtain())
+        chain = cls(names, replicated_schemas=replicated_schemas, software=software or obtain(), folder=folder)
         try:
             for server in chain:
                 server.spawn()
@@ -263,8 +269,7 @@ class DatabaseChain:
             with server.connect() as connection, connection.cursor() as cursor:
                 cursor.execute("SET SESSION sql_log_bin = 0")
                 cursor.execute(
-                    "SELECT id FROM information_schema.processlist "
-                    "WHERE id <> CONNECTION_ID() AND user NOT IN %s",
+                    "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND user NOT IN %s",
                     (("system user", "event_scheduler", REPLICATION_USERNAME),),
                 )
                 for session in cursor.fetchall():
@@ -275,9 +280,7 @@ class DatabaseChain:
                 )
                 for schema in cursor.fetchall():
                     cursor.execute(f"DROP DATABASE `{schema['name']}`")
-                cursor.execute(
-                    "SELECT user, host FROM mysql.global_priv WHERE user NOT IN %s", (_OWN_ACCOUNTS,)
-                )
+                cursor.execute("SELECT user, host FROM mysql.global_priv WHERE user NOT IN %s", (_OWN_ACCOUNTS,))
                 for account in cursor.fetchall():
                     cursor.execute("DROP USER %s@%s", (account["user"], account["host"]))
                 cursor.execute("RESET MASTER")
@@ -323,7 +326,5 @@ def _replications(servers: list[DatabaseServer], password: str) -> dict[tuple[st
 def _reason(status: dict[str, Any]) -> str:
     """What the status says about why replication stands still."""
     said = [str(status[key]) for key in ("Last_IO_Error", "Last_SQL_Error") if status.get(key)]
-    threads = ", ".join(
-        f"{key} {status.get(key)}" for key in ("Slave_IO_Running", "Slave_SQL_Running", "SQL_Delay")
-    )
+    threads = ", ".join(f"{key} {status.get(key)}" for key in ("Slave_IO_Running", "Slave_SQL_Running", "SQL_Delay"))
     return "; ".join([*said, threads])

@@ -7,12 +7,24 @@ brings its own names. `fresh_databases` is the same pair put back to its first s
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from rehearsal.databases.chain import DatabaseChain
 from rehearsal.databases.software import DatabasesUnavailableError, Software, obtain
+
+MEMORY_BYTES = 2 * 1024**3
+
+
+def memory_folder() -> Path | None:
+    """Memory instead of a disk, where the system has enough: no test is about disks, and they are slow when shared."""
+    shared_memory = Path("/dev/shm")  # noqa: S108 (mkdtemp makes a private folder in it)
+    if not os.access(shared_memory, os.W_OK) or shutil.disk_usage(shared_memory).free < MEMORY_BYTES:
+        return None
+    return shared_memory
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +42,7 @@ def mariadb() -> Software:
 @pytest.fixture(scope="session")
 def databases(mariadb: Software) -> Iterator[DatabaseChain]:
     """Blue and green, running and replicating both ways."""
-    with DatabaseChain.start(("blue", "green"), software=mariadb) as chain:
+    with DatabaseChain.start(("blue", "green"), software=mariadb, folder=memory_folder()) as chain:
         yield chain
 
 

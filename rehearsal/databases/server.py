@@ -107,9 +107,7 @@ class DatabaseServer:
         """What Secrets Manager would hold for the admin account of this database."""
         return self.secret(self.admin_username, self.admin_password)
 
-    def secret(
-        self, username: str, password: str, alternate_username: str | None = None
-    ) -> dict[str, str | int]:
+    def secret(self, username: str, password: str, alternate_username: str | None = None) -> dict[str, str | int]:
         """A secret in the form that RDS attaches: engine, host, port, username, password,
         dbClusterIdentifier.
 
@@ -176,17 +174,13 @@ class DatabaseServer:
             except pymysql.MySQLError as error:
                 if not self.is_running:
                     # Somebody else may have taken the port between the choice and the start.
-                    if attempts < _START_ATTEMPTS and "Address already in use" in self.log_path.read_text(
-                        "utf-8"
-                    ):
+                    if attempts < _START_ATTEMPTS and "Address already in use" in self.log_path.read_text("utf-8"):
                         attempts += 1
                         self.log_path.unlink()
                         self.port = 0
                         self.spawn()
                         continue
-                    raise ServerError(
-                        f"{self.name} ended while it started; its log:\n{self._end_of_log()}"
-                    ) from None
+                    raise ServerError(f"{self.name} ended while it started; its log:\n{self._end_of_log()}") from None
                 if time.monotonic() > deadline:
                     raise ServerError(
                         f"{self.name} did not answer within {timeout_seconds:g} s ({error}); its log:\n"
@@ -275,9 +269,7 @@ class DatabaseServer:
             return "(empty)"
 
     def _options(self) -> str:
-        filters = "\n".join(
-            f"replicate-wild-do-table={_wild(schema)}.%" for schema in self._replicated_schemas
-        )
+        filters = "\n".join(f"replicate-wild-do-table={_wild(schema)}.%" for schema in self._replicated_schemas)
         as_root = "user=root" if os.geteuid() == 0 else ""
         return f"""\
 [mariadbd]

@@ -153,17 +153,13 @@ def data_template(software: Software, cache: Path) -> Path:
 def _checked(
     *, mariadbd: Path, install_db: Path, base_folder: Path, library_folders: tuple[Path, ...], origin: str
 ) -> Software:
-    output = _run(
-        [str(mariadbd), "--no-defaults", "--version"], environment=_with_libraries({}, library_folders)
-    )
+    output = _run([str(mariadbd), "--no-defaults", "--version"], environment=_with_libraries({}, library_folders))
     found = re.search(r"Ver (\d+)\.(\d+)(\S*)", output)
     if found is None or "MariaDB" not in output:
         raise DatabasesUnavailableError(f"{mariadbd} is not a MariaDB server, it says: {output.strip()}")
     if (int(found[1]), int(found[2])) < OLDEST_VERSION:
         oldest = ".".join(map(str, OLDEST_VERSION))
-        raise DatabasesUnavailableError(
-            f"{mariadbd} is MariaDB {found[1]}.{found[2]}; {oldest} or newer is needed"
-        )
+        raise DatabasesUnavailableError(f"{mariadbd} is MariaDB {found[1]}.{found[2]}; {oldest} or newer is needed")
     return Software(
         mariadbd=mariadbd,
         install_db=install_db,
@@ -255,9 +251,7 @@ def _run(command: list[str], *, environment: Mapping[str, str] | None = None) ->
     except OSError as error:
         raise DatabasesUnavailableError(f"{command[0]} cannot be run: {error.strerror}") from None
     except subprocess.TimeoutExpired:
-        raise DatabasesUnavailableError(
-            f"{command[0]} took longer than {COMMAND_TIMEOUT_SECONDS} s"
-        ) from None
+        raise DatabasesUnavailableError(f"{command[0]} took longer than {COMMAND_TIMEOUT_SECONDS} s") from None
     if finished.returncode != 0:
         last_words = " | ".join(finished.stdout.strip().splitlines()[-5:])
         what = " ".join([command[0], *(word for word in command[1:] if word.isalpha())])

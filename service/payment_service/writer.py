@@ -151,6 +151,7 @@ class WriterLocator:
             return
         log.info("writer lost", database=writer.name, generation=writer.generation, reason=str(error))
         self.writer = None
+        self.answers[writer.name] = error.failure
         writer.end()
         self._telemetry.writer_lost(writer.name)
         self._lost.set()

@@ -267,7 +267,7 @@ def test_a_server_that_has_become_read_only_is_not_the_writer(data_plane: DataPl
     blue.query("SET GLOBAL read_only = 1")
     try:
         with paying(service) as answer:
-            assert readiness(service)["databases"]["blue"] == "read_only"
+            wait_until(lambda: readiness(service)["databases"]["blue"] == "read_only")
             blue.query("SET GLOBAL read_only = 0")
 
             assert answer.result(timeout=5).status_code == 201
