@@ -13,6 +13,7 @@ BIN := $(abspath $(VENV))/bin
 CDK := $(abspath node_modules)/.bin/cdk
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
 
 # The bin folder of the environment comes first, so that its Node.js serves the CDK.
@@ -65,6 +66,10 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.PHONY: bench-service
+bench-service: $(VENV)/.dev ## Measure what one process of the payment service sustains (BENCH_ARGS=--json).
+	$(BIN)/python -m rehearsal.benchmarks.bench_service $(BENCH_ARGS)
+
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: lock
@@ -74,6 +79,30 @@ lock: | $(VENV)/bin/python ## Make the lock files anew after a change of a requi
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) service/requirements.in -o service/requirements.txt
 	npm install --package-lock-only --no-audit --no-fund
+
+.PHONY: docs
+docs: $(VENV)/.dev ## Write the generated parts of the documentation: picture, configuration reference, costs.
+	$(BIN)/python -m docs.generate
+
+.PHONY: bench-synth
+bench-synth: $(VENV)/.dev ## Measure a synthesis against that of an empty CDK app (BENCH_ARGS=--json, --runs N).
+	$(BIN)/python -m benchmarks.bench_synth $(BENCH_ARGS)
+
+.PHONY: policy
+policy: synth ## Check the synthesized templates against PCI DSS 4.0.1.
+	$(BIN)/python -m policy $(OUT)
+
+.PHONY: pci-report
+pci-report: synth ## Write the matrix for an auditor: build/pci-dss-4.0.1.html and docs/pci-dss-4.0.1.md.
+	$(BIN)/python -m policy.report $(OUT) --html build/pci-dss-4.0.1.html --markdown docs/pci-dss-4.0.1.md
+
+.PHONY: pci-mutations
+pci-mutations: synth ## Break the templates in every way that a rule guards against, and count what is noticed.
+	$(BIN)/python -m policy.mutations $(OUT)
+
+.PHONY: bench-policy
+bench-policy: synth ## Measure what the policy pack adds to a synthesis (at most 10 % is allowed).
+	$(BIN)/python -m policy.benchmark $(OUT)
 
 .PHONY: clean
 clean: ## Remove what the targets made, the environment too.
