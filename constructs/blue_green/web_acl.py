@@ -9,8 +9,6 @@ from constructs import Construct
 
 from blue_green.encrypted_log_group import EncryptedLogGroup
 
-METRIC_NAME = "PaymentsWebAcl"
-
 MANAGED_RULE_GROUPS = (
     "AWSManagedRulesAmazonIpReputationList",
     "AWSManagedRulesCommonRuleSet",
@@ -40,14 +38,15 @@ class WebAcl(Construct):
         log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.metric_name = METRIC_NAME
+        # Stages of one account share the namespace of the metrics.
+        self.metric_name = f"{prefix}-web-acl"
         acl = wafv2.CfnWebACL(
             self,
             "Acl",
             scope="REGIONAL",
             description="Managed rules and rate limit for the payment API",
             default_action=wafv2.CfnWebACL.DefaultActionProperty(allow={}),
-            visibility_config=_visibility(METRIC_NAME),
+            visibility_config=_visibility(self.metric_name),
             rules=[
                 wafv2.CfnWebACL.RuleProperty(
                     name="RateLimit",
