@@ -20,10 +20,9 @@ APPLICATION_PRIVILEGES: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 )
 
 # DMS user guide, "Using a MySQL-compatible database as a target": what a target account needs on the schemas.
-_TARGET_PRIVILEGES: Final = ("ALTER", "CREATE", "DROP", "INDEX", "INSERT", "UPDATE", "DELETE", "SELECT")
-# Tables of ours in the control schema: the bootstrap makes them, so DMS neither creates nor alters them. DROP is what
-# MySQL demands for the TRUNCATE of a full load.
-_CONTROL_TABLE_PRIVILEGES: Final = ("SELECT", "INSERT", "UPDATE", "DELETE", "DROP")
+_ROWS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_TABLES: Final = ("ALTER", "CREATE", "DROP", "INDEX")
+_TEMPORARY: Final = ("CREATE TEMPORARY TABLES",)
 _REPLICATED_CONTROL_TABLES: Final = ("marker", "heartbeat")
 
 
@@ -63,14 +62,16 @@ def target_grants(properties: BootstrapProperties) -> tuple[Grant, ...]:
     payments = f"{schema_in_grant(properties.payment_schema)}.*"
     loopbacks = [f"{schema_in_grant(schema)}.*" for schema in properties.loopback_schemas]
     return (
-        *(Grant(payments, privilege) for privilege in _TARGET_PRIVILEGES),
+        # As documented: rows, and the columns that DMS carries over when they are added at the source.
+        *(Grant(payments, privilege) for privilege in (*_ROWS, *_TABLES, *_TEMPORARY)),
+        # Rows only: the bootstrap makes these tables, and the tasks leave the tables of the target as they are.
         *(
             Grant(f"{identifier(properties.control_schema)}.{identifier(table)}", privilege)
             for table in _REPLICATED_CONTROL_TABLES
-            for privilege in _CONTROL_TABLE_PRIVILEGES
+            for privilege in _ROWS
         ),
         # The table awsdms_loopback_prevention, which DMS creates in the schema and writes with every transaction.
-        *(Grant(scope, privilege) for scope in loopbacks for privilege in _TARGET_PRIVILEGES),
+        *(Grant(scope, privilege) for scope in loopbacks for privilege in (*_ROWS, *_TABLES)),
         # Exceptions, status, suspended tables, validation failures: DMS's schema alone, documented as ALL.
         Grant(f"{schema_in_grant(DMS_CONTROL_SCHEMA)}.*", "ALL PRIVILEGES"),
     )

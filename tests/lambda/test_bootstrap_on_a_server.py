@@ -149,12 +149,12 @@ def test_replication_may_read_the_log_and_write_the_replicated_schemas_and_nothi
     expected = {
         # MariaDB's name for REPLICATION CLIENT.
         "GRANT REPLICATION SLAVE, BINLOG MONITOR ON *.*",
-        f"GRANT {rows} ON `payments`.*",
+        f"GRANT {rows}, CREATE TEMPORARY TABLES ON `payments`.*",
         f"GRANT {rows} ON `loopback\\_blue\\_green`.*",
         f"GRANT {rows} ON `loopback\\_legacy\\_blue`.*",
         "GRANT ALL PRIVILEGES ON `awsdms\\_control`.*",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, DROP ON `blue_green_control`.`marker`",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, DROP ON `blue_green_control`.`heartbeat`",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON `blue_green_control`.`marker`",
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON `blue_green_control`.`heartbeat`",
     }
     assert {_without_requirements(line) for line in blue.grants("dms_a")} == expected
     assert {_without_requirements(line) for line in blue.grants("dms_b")} == expected
