@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 ALARM = "ALARM"
@@ -23,6 +24,7 @@ class Request:
         requested_by: who asks.
         reason: why, in words.
         details: values behind it, such as the alarm's.
+        alarmed_at: when the alarm fired, epoch seconds; None when nobody but a person or the state machine asks.
         after_the_end: take back a cutover that has succeeded already. Only a person may ask for that.
         accept_data_loss: go on although the database of the writer cannot be reached. Only a person may.
         stop_execution: end the execution of the state machine; false when the state machine itself asks.
@@ -32,6 +34,7 @@ class Request:
     reason: str
     cutover_id: str | None = None
     details: Mapping[str, Any] | None = None
+    alarmed_at: float | None = None
     after_the_end: bool = False
     accept_data_loss: bool = False
     stop_execution: bool = True
@@ -52,6 +55,9 @@ def parse(event: Mapping[str, Any]) -> Request | None:
     for name in ("requested_by", "reason"):
         if not isinstance(event.get(name), str) or not event[name].strip():
             raise RequestError(f"{name}: must say {'who asks' if name == 'requested_by' else 'why'}")
+    cutover_id = event.get("cutover_id")
+    if cutover_id is not None and (not isinstance(cutover_id, str) or not cutover_id.strip()):
+        raise RequestError(f"cutover_id: must be the id of a cutover, or absent for the one under way, {cutover_id!r}")
     for name in ("after_the_end", "accept_data_loss", "from_state_machine"):
         if not isinstance(event.get(name, False), bool):
             raise RequestError(f"{name}: must be true or false, got {event[name]!r}")
@@ -59,7 +65,7 @@ def parse(event: Mapping[str, Any]) -> Request | None:
     if by_itself and (event.get("after_the_end") or event.get("accept_data_loss")):
         raise RequestError("after_the_end, accept_data_loss: only a person may ask for these")
     return Request(
-        cutover_id=event.get("cutover_id"),
+        cutover_id=cutover_id,
         requested_by=event["requested_by"],
         reason=event["reason"],
         after_the_end=bool(event.get("after_the_end", False)),
@@ -69,20 +75,30 @@ def parse(event: Mapping[str, Any]) -> Request | None:
 
 
 def _from_topic(event: Mapping[str, Any]) -> Request | None:
-    for record in event["Records"]:
-        try:
-            alarm = json.loads(record["Sns"]["Message"])
-            name, state, reason = alarm["AlarmName"], alarm["NewStateValue"], alarm["NewStateReason"]
-        except (KeyError, TypeError, json.JSONDecodeError):
-            raise RequestError("Records: must be notifications of CloudWatch alarms") from None
-        if state == ALARM:
-            return Request(
-                requested_by=f"alarm {name}",
-                reason=f"alarm {name} fired: {reason}",
-                details={
-                    "alarm": name,
-                    "alarm_arn": alarm.get("AlarmArn", ""),
-                    "changed_at": alarm.get("StateChangeTime", ""),
-                },
-            )
-    return None
+    try:
+        alarms = [_alarm(record) for record in event["Records"]]
+    except (KeyError, TypeError, ValueError):
+        raise RequestError("Records: must be notifications of CloudWatch alarms") from None
+    return next((request for request in alarms if request is not None), None)
+
+
+def _alarm(record: Mapping[str, Any]) -> Request | None:
+    alarm = json.loads(record["Sns"]["Message"])
+    name, state, reason = alarm["AlarmName"], alarm["NewStateValue"], alarm["NewStateReason"]
+    if state != ALARM:
+        return None
+    changed_at = alarm.get("StateChangeTime", "")
+    return Request(
+        requested_by=f"alarm {name}",
+        reason=f"alarm {name} fired: {reason}",
+        details={"alarm": name, "alarm_arn": alarm.get("AlarmArn", ""), "changed_at": changed_at},
+        alarmed_at=_epoch_seconds(changed_at),
+    )
+
+
+def _epoch_seconds(text: str) -> float | None:
+    """CloudWatch's ``2026-11-24T18:43:23.123+0000``; a time that cannot be read does not excuse the alarm."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None

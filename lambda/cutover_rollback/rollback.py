@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -10,12 +9,12 @@ from typing import Any, Protocol
 from cutover_rollback.request import Request
 from cutover_state.desired import DesiredStore, desire
 from cutover_state.journal import Journal
+from cutover_state.lease import LeaseTakenError
 from cutover_state.levers import Kind, Lever
 from cutover_state.run import Phase, Run, RunConflictError, RunStore
-from traffic.weights import TrafficError, shown
+from traffic.weights import TrafficError, WeightsError, shown
 
-log = logging.getLogger(__name__)
-
+LEGACY = "legacy"
 _CONFLICTS_UNTIL_GIVING_UP = 20
 
 
@@ -52,8 +51,9 @@ class World:
 
     Attributes:
         levers: the lever of each kind of cutover.
-        lease: takes or extends the lease for a cutover.
+        lease: takes or extends the lease for a cutover; raises LeaseTakenError.
         release: gives it up.
+        let_dns_settle: waits until no resolver answers with the weights before.
         stop: ends an execution of the state machine; one that has ended is left alone.
         tell: notifies people of a subject and a text.
         journal: the journal of a cutover.
@@ -65,6 +65,7 @@ class World:
     writer: Writer
     lease: Callable[[str], None]
     release: Callable[[str], None]
+    let_dns_settle: Callable[[], None]
     stop: Callable[[str, str], None]
     tell: Callable[[str, str], None]
     journal: Callable[[str], Journal]
@@ -87,34 +88,46 @@ class Result:
 def roll_back(world: World, request: Request) -> Result:
     """Restore what was before the cutover: weights, then the writer; then stop its execution and say why.
 
+    Whatever has to be told is told before the run is marked as over: a call that dies in between is made again by
+    whoever sees that it is not over.
+
     Raises:
         RollbackIncompleteError: weights could not be restored; the caller tries again.
         WriterStuckError: traffic is back, the writer is not; the cutover waits for a person.
     """
-    run = world.runs.read()
-    idle = _nothing_to_do(run, request)
-    if idle is not None or run is None:
-        return Result(
-            rolled_back=run is not None and run.phase is Phase.ROLLED_BACK,
-            cutover_id=run.cutover_id if run else None,
-            explanation=idle or "no cutover ever ran",
-        )
-    world.lease(run.cutover_id)
+    entered = _enter(world, request)
+    if isinstance(entered, Result):
+        return entered
+    run, begun_before = entered
+    try:
+        world.lease(run.cutover_id)
+    except LeaseTakenError as error:
+        raise RollbackIncompleteError(f"cutover {run.cutover_id} is not rolled back: {error}") from error
     journal = world.journal(run.cutover_id)
-    run = _enter(world, run, request)
-    if run.phase is Phase.ROLLED_BACK:
-        return Result(rolled_back=True, cutover_id=run.cutover_id, explanation="somebody else has rolled it back")
     journal.append("roll back", request.reason, after=run.before, details=request.details, who=request.requested_by)
-    _restore_traffic(world, run, journal, request)
-    _restore_writer(world, run, journal, request)
+    # An attempt before this one may have died before its write had reached every server.
+    _restore_traffic(world, run, journal, request, surely=begun_before)
+    if _is_over(world, run):
+        return _done_by_another(run)
+    stuck = _restore_writer(world, run, journal, request)
     if request.stop_execution and run.execution_arn:
         world.stop(run.execution_arn, request.reason)
+    if _is_over(world, run):
+        return _done_by_another(run)
     # The execution may have written once more before it ended.
     _restore_traffic(world, run, journal, request)
-    run = _leave(world, run, Phase.ROLLED_BACK, request.reason)
+    if stuck is not None:
+        journal.append("writer not switched back", str(stuck), who=request.requested_by)
+        world.tell(f"A person is needed: {run.source} to {run.target}", f"{stuck}\n\n{_story(run, request)}")
+        _leave(world, run, Phase.STUCK, str(stuck))
+        raise stuck
     journal.append("rolled back", request.reason, after=run.before, who=request.requested_by)
+    world.tell(
+        f"Rolled back: {run.source} to {run.target}",
+        f"Cutover {run.cutover_id} from {run.source} to {run.target} was taken back.\n{_story(run, request)}",
+    )
     world.release(run.cutover_id)
-    world.tell(f"Rolled back: {run.source} to {run.target}", _story(run, request))
+    _leave(world, run, Phase.ROLLED_BACK, request.reason)
     return Result(rolled_back=True, cutover_id=run.cutover_id, explanation=request.reason)
 
 
@@ -127,62 +140,95 @@ def _nothing_to_do(run: Run | None, request: Request) -> str | None:
         return None
     if run.phase.is_over:
         return f"cutover {run.cutover_id} is {run.phase.value}: nothing is under way"
+    if request.alarmed_at is not None and request.alarmed_at < run.started_at:
+        # Notifications are delivered again for days; an alarm that still fires lets no cutover begin.
+        return f"the alarm fired before cutover {run.cutover_id} began"
     return None
 
 
-def _enter(world: World, run: Run, request: Request) -> Run:
-    """Mark the run, so that no step goes forward any more; of several that try, all may go on."""
+def _enter(world: World, request: Request) -> tuple[Run, bool] | Result:
+    """Mark the run, so that no step goes forward any more; of several that try, all may go on.
+
+    Returns:
+        The run and whether it was marked already, or what there is to say when there is nothing to do.
+    """
     for _ in range(_CONFLICTS_UNTIL_GIVING_UP):
-        if run.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
-            return run
+        # Anew each time: in the meantime the cutover may have ended, and another one begun.
+        run = world.runs.read()
+        idle = _nothing_to_do(run, request)
+        if run is None or idle is not None:
+            meant = run is not None and request.cutover_id in (None, run.cutover_id)
+            return Result(
+                rolled_back=run is not None and meant and run.phase is Phase.ROLLED_BACK,
+                cutover_id=run.cutover_id if run else None,
+                explanation=idle or "no cutover ever ran",
+            )
+        if run.phase is Phase.ROLLING_BACK:
+            return run, True
         try:
-            return world.runs.write(replace(run, phase=Phase.ROLLING_BACK, reason=request.reason))
+            marked = world.runs.write(replace(run, phase=Phase.ROLLING_BACK, reason=request.reason))
         except RunConflictError:
+            continue
+        return marked, run.phase is Phase.STUCK
+    raise RollbackIncompleteError("the cutover changes all the time; run the rollback again")
+
+
+def _is_over(world: World, run: Run) -> bool:
+    """Whether somebody else has ended the cutover, so that all this is not ours to set any more."""
+    found = world.runs.read()
+    return found is None or found.cutover_id != run.cutover_id or found.phase.is_over
+
+
+def _done_by_another(run: Run) -> Result:
+    return Result(rolled_back=True, cutover_id=run.cutover_id, explanation="somebody else has rolled it back")
+
+
+def _leave(world: World, run: Run, phase: Phase, reason: str) -> None:
+    for _ in range(_CONFLICTS_UNTIL_GIVING_UP):
+        try:
+            world.runs.write(replace(run, phase=phase, reason=reason))
+        except RunConflictError:
+            if _is_over(world, run):
+                return
             again = world.runs.read()
             assert again is not None, "a run is never deleted"
             run = again
+        else:
+            return
     raise RollbackIncompleteError(f"cutover {run.cutover_id} changes all the time; run the rollback again")
 
 
-def _leave(world: World, run: Run, phase: Phase, reason: str) -> Run:
-    for _ in range(_CONFLICTS_UNTIL_GIVING_UP):
-        try:
-            return world.runs.write(replace(run, phase=phase, reason=reason))
-        except RunConflictError:
-            again = world.runs.read()
-            assert again is not None, "a run is never deleted"
-            if again.phase is phase:
-                return again
-            run = again
-    raise RollbackIncompleteError(f"cutover {run.cutover_id} changes all the time; run the rollback again")
-
-
-def _restore_traffic(world: World, run: Run, journal: Journal, request: Request) -> None:
+def _restore_traffic(world: World, run: Run, journal: Journal, request: Request, *, surely: bool = False) -> None:
+    """Args: surely: write the weights even when they read so already."""
     kind = Kind(run.kind)
     if kind.desired_field is None:
         return
-    wanted: dict[str, int] = dict(run.before["weights"])
-    # Desired first: from then on the reconciler helps instead of hindering.
-    desire(world.desired, by=run.cutover_id, **{kind.desired_field: wanted})
+    wanted: dict[str, int] = dict(run.before[kind.desired_field])
+    # Desired first: from then on the reconciler helps instead of hindering. Anew, so that a step which has read it
+    # before the run was marked cannot replace it.
+    desire(world.desired, by=run.cutover_id, anew=True, **{kind.desired_field: wanted})
     lever = world.levers[kind]
     try:
         found = lever.read()
-        if found != wanted:
+        if surely or found != wanted:
             journal.append("set weights", request.reason, before=found, after=wanted, who=request.requested_by)
             lever.write(wanted)
             journal.append("weights set", f"they read back {shown(wanted)}", after=wanted, who=request.requested_by)
-    except TrafficError as error:
+    except (TrafficError, WeightsError) as error:
         journal.append("weights not set", str(error), after=wanted, who=request.requested_by)
         raise RollbackIncompleteError(f"the weights are not restored: {error}") from error
 
 
-def _restore_writer(world: World, run: Run, journal: Journal, request: Request) -> None:
+def _restore_writer(world: World, run: Run, journal: Journal, request: Request) -> WriterStuckError | None:
+    """Returns: why the writer is not where it was, when a person is needed."""
     if not Kind(run.kind).moves_writer:
-        return
+        return None
     wanted = str(run.before["writer"])
+    # Whoever dies after the switch leaves this behind already done.
+    desire(world.desired, by=run.cutover_id, writer=wanted)
     found = world.writer.current()
     if found == wanted:
-        return
+        return None
     journal.append(
         "switch the writer back",
         request.reason,
@@ -198,21 +244,17 @@ def _restore_writer(world: World, run: Run, journal: Journal, request: Request) 
             accept_data_loss=request.accept_data_loss,
         )
     except WriterStuckError as error:
-        journal.append("writer not switched back", str(error), who=request.requested_by)
-        _leave(world, run, Phase.STUCK, str(error))
-        world.tell(f"A person is needed: {run.source} to {run.target}", f"{error}\n\n{_story(run, request)}")
-        raise
-    desire(world.desired, by=run.cutover_id, writer=wanted)
+        return error
     journal.append(
         "writer switched back", request.reason, after={"writer": wanted}, details=done, who=request.requested_by
     )
+    return None
 
 
 def _story(run: Run, request: Request) -> str:
     values = "".join(f"\n{name}: {value}" for name, value in sorted((request.details or {}).items()))
     return (
-        f"Cutover {run.cutover_id} from {run.source} to {run.target} was taken back.\n"
-        f"Why: {request.reason}\nAsked by: {request.requested_by}\n"
-        f"Restored: {run.before}{values}\n"
+        f"Cutover: {run.cutover_id}, {run.phase.value}\nWhy: {request.reason}\nAsked by: {request.requested_by}\n"
+        f"Before the cutover: {run.before}{values}\n"
         f"Journal: pk JOURNAL#{run.cutover_id} of the state table"
     )

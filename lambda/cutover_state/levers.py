@@ -8,22 +8,16 @@ from typing import Protocol
 
 
 class Kind(Enum):
-    """``environment``: weights of the listener rule, and the writer. ``front door``: weights of the DNS records.
-    ``writer``: the writer alone, as from the legacy database to blue."""
+    """``environment``: weights of the listener rule. ``front door``: weights of the DNS records. A plan of either may
+    move the writer, too."""
 
     ENVIRONMENT = "environment"
     FRONT_DOOR = "front door"
-    WRITER = "writer"
 
     @property
-    def desired_field(self) -> str | None:
-        """Field of the desired state that holds the weights of this kind, if it moves any."""
-        return {Kind.ENVIRONMENT: "weights", Kind.FRONT_DOOR: "records"}.get(self)
-
-    @property
-    def moves_writer(self) -> bool:
-        """Whether the writer can be moved."""
-        return self is not Kind.FRONT_DOOR
+    def desired_field(self) -> str:
+        """Field of the desired state that holds the weights of this kind."""
+        return {Kind.ENVIRONMENT: "weights", Kind.FRONT_DOOR: "records"}[self]
 
 
 class Lever(Protocol):

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
 from botocore.exceptions import ClientError
 
-from cutover_state.layout import RUN_PARTITION, RUN_SORT, key
+from cutover_state.layout import RUN_PARTITION, RUN_SORT, StateUnreadableError, key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -52,14 +52,14 @@ class Run:
         source: the side that serves at the beginning.
         target: the side that shall serve.
         plan: the plan as its JSON document.
-        step: number of the step under way, from 0; -1 before the first.
-        step_since: epoch seconds at which the step's weights were set.
-        before: weights, records and writer at the beginning: what a rollback restores.
+        position: where in the plan it stands, as its JSON document.
+        evidence: what the verdict remembers between two looks, as its JSON document; None before the first.
+        before: weights (of the lever that moves) and writer at the beginning: what a rollback restores.
+        writer_after: the database that is the writer at the end of the plan.
         execution_arn: execution of the state machine, when there is one.
-        verdict: state of the verdict between two looks, as its JSON document.
-        paused: who paused it, or None.
-        approved: who approved the gate of a step, by step number.
-        abort: who aborted it and why, or None.
+        order: what an operator asks for and has not been looked at yet, as its JSON document.
+        looked_at: epoch seconds of the last look; a cutover that nobody looks at is stuck.
+        reason: why it is in its phase, in words.
         version: grows with each write.
     """
 
@@ -72,13 +72,12 @@ class Run:
     requested_by: str
     started_at: float
     before: Mapping[str, Any]
-    step: int = -1
-    step_since: float = 0.0
+    writer_after: str
+    position: Mapping[str, Any]
+    evidence: Mapping[str, Any] | None = None
+    order: Mapping[str, Any] | None = None
+    looked_at: float = 0.0
     execution_arn: str = ""
-    verdict: Mapping[str, Any] | None = None
-    paused: str | None = None
-    approved: Mapping[str, str] = field(default_factory=dict)
-    abort: Mapping[str, str] | None = None
     reason: str = ""
     version: int = 0
 
@@ -92,6 +91,21 @@ class Run:
         """The run that ``document`` describes."""
         return cls(**{**document, "phase": Phase(document["phase"])}, version=version)
 
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Self:
+        """The run that an item of the table holds.
+
+        Raises:
+            StateUnreadableError: the item is not of the layout.
+        """
+        try:
+            return cls.from_document(json.loads(item["run"]["S"]), version=int(item["version"]["N"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateUnreadableError(
+                "the run must have version (N) and run (S), a JSON object with the fields of a run; "
+                f"it has {', '.join(sorted(item))} ({type(error).__name__}: {error})"
+            ) from None
+
 
 class RunStore:
     """The run in the state table."""
@@ -101,13 +115,15 @@ class RunStore:
         self._table_name = table_name
 
     def read(self) -> Run | None:
-        """The run under way or the last one, read consistently; None before the first."""
+        """The run under way or the last one, read consistently; None before the first.
+
+        Raises:
+            StateUnreadableError: the item is not of the layout.
+        """
         item = self._dynamodb.get_item(
             TableName=self._table_name, Key=key(RUN_PARTITION, RUN_SORT), ConsistentRead=True
         ).get("Item")
-        if item is None:
-            return None
-        return Run.from_document(json.loads(item["run"]["S"]), version=int(item["version"]["N"]))
+        return None if item is None else Run.from_item(item)
 
     def begin(self, run: Run) -> Run:
         """Write a new run in the place of one that is over.

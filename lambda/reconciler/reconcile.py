@@ -48,7 +48,6 @@ def reconcile(
     for _ in range(_ROUNDS):
         wanted = desired.read() or _adopt(desired, levers, journal, initial_writer)
         for kind, lever in levers.items():
-            assert kind.desired_field is not None, "only what has weights is reconciled"
             should = dict(getattr(wanted, kind.desired_field))
             found = lever.read()
             if found != should:
