@@ -15,8 +15,7 @@ import aws_cdk as cdk
 import jsii
 from constructs import IConstruct
 
-METADATA_KEY: Final = "PCI401"
-"""Key of the CloudFormation metadata that holds the acknowledgements of a resource."""
+from policy.engine import METADATA_KEY
 
 RENEWAL: Final = datetime.date(2027, 11, 30)
 """When acknowledgements have to be looked at again, unless a date of their own is given."""

@@ -17,6 +17,7 @@ from policy.templates import App, Resource, View, render
 PACK: Final = "PCI401"
 PACK_VERSION: Final = "1.0.0"
 METADATA_KEY: Final = "PCI401"
+"""Key of the CloudFormation metadata that holds the acknowledgements of a resource."""
 EXPIRED_RULE: Final = "AcknowledgementCurrent"
 UNUSED_RULE: Final = "AcknowledgementNeeded"
 MAX_SEEN_CHARACTERS: Final = 160
