@@ -46,6 +46,7 @@ class SecretCredentials:
         self._client = client
         self._secret_arn = secret_arn
         self._known: Credentials | None = None
+        self._failure: CredentialsError | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
@@ -67,29 +68,35 @@ class SecretCredentials:
 
     async def _read(self, *, older_than_seconds: float) -> Credentials:
         async with self._reading:
-            if self._known is not None and time.monotonic() - self._read_at < older_than_seconds:
+            age_seconds = time.monotonic() - self._read_at
+            if self._known is not None and age_seconds < older_than_seconds:
                 return self._known
-            try:
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    answer = await asyncio.to_thread(self._client.get_secret_value, SecretId=self._secret_arn)
-                self._known = parse_secret(answer["SecretString"], secret_arn=self._secret_arn)
-            except ClientError as error:
-                reason = error.response.get("Error", {}).get("Code", "unknown error")
-                self._complain(f"Secrets Manager does not give the secret {self._secret_arn}: {reason}")
-            except BotoCoreError as error:
-                self._complain(f"Secrets Manager cannot be reached for {self._secret_arn}: {type(error).__name__}")
-            except TimeoutError:
-                self._complain(f"Secrets Manager took too long to give the secret {self._secret_arn}")
-            except KeyError:
-                self._complain(f"the secret {self._secret_arn} holds no string")
-            # A failure too is remembered, so that it is not repeated at the pace of the prober.
-            self._read_at = time.monotonic()
-            assert self._known is not None
-            return self._known
+            # A failure is remembered, too, so that it is not repeated at the pace of the prober.
+            if self._failure is None or age_seconds >= REREAD_SECONDS:
+                try:
+                    self._known, self._failure = await self._fetch(), None
+                except CredentialsError as error:
+                    self._failure = error
+                self._read_at = time.monotonic()
+            if self._known is not None:
+                return self._known
+            assert self._failure is not None
+            raise self._failure
 
-    def _complain(self, message: str) -> None:
-        if self._known is None:
-            raise CredentialsError(message) from None
+    async def _fetch(self) -> Credentials:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await asyncio.to_thread(self._client.get_secret_value, SecretId=self._secret_arn)
+        except ClientError as error:
+            reason = error.response.get("Error", {}).get("Code", "unknown error")
+            raise CredentialsError(f"Secrets Manager does not give the secret {self._secret_arn}: {reason}") from None
+        except (BotoCoreError, TimeoutError) as error:
+            raise CredentialsError(
+                f"Secrets Manager cannot be reached for {self._secret_arn}: {type(error).__name__}"
+            ) from None
+        if "SecretString" not in answer:
+            raise CredentialsError(f"the secret {self._secret_arn} holds no string")
+        return parse_secret(answer["SecretString"], secret_arn=self._secret_arn)
 
 
 def parse_secret(text: str, *, secret_arn: str) -> Credentials:

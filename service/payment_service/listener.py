@@ -78,6 +78,7 @@ def impatient_protocol(read_timeout_seconds: float) -> type[asyncio.Protocol]:
 
     class ImpatientProtocol(HttpToolsProtocol):
         _timer: asyncio.TimerHandle | None = None
+        _has_begun = False
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -89,11 +90,13 @@ def impatient_protocol(read_timeout_seconds: float) -> type[asyncio.Protocol]:
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
+            self._has_begun = True
             if self._timer is None:
                 self._start_timer()
 
         def on_headers_complete(self) -> None:
             self._stop_timer()
+            self._has_begun = False
             super().on_headers_complete()
 
         def _start_timer(self) -> None:
@@ -107,6 +110,10 @@ def impatient_protocol(read_timeout_seconds: float) -> type[asyncio.Protocol]:
         def _give_up(self) -> None:
             self._timer = None
             if self.transport.is_closing():
+                return
+            if not self._has_begun:
+                # An answer nobody asked for could be taken for that of a request which is on its way.
+                self.transport.close()
                 return
             problem = Problem(
                 408, f"The request did not arrive within {read_timeout_seconds:g} s.", kind="slow-request"

@@ -176,7 +176,7 @@ def test_a_client_that_hangs_in_its_body_is_answered_and_cut_off(service: Servic
     assert 0.4 < time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize("begin", [b"", b"POST /pay", b"POST /payments HTTP/1.1\r\nHost: x\r\nIdempo"])
+@pytest.mark.parametrize("begin", [b"POST /pay", b"POST /payments HTTP/1.1\r\nHost: x\r\nIdempo"])
 def test_a_client_that_hangs_in_its_headers_is_answered_and_cut_off(service: ServiceProcess, begin: bytes) -> None:
     started = time.monotonic()
 
@@ -185,6 +185,24 @@ def test_a_client_that_hangs_in_its_headers_is_answered_and_cut_off(service: Ser
     assert head.startswith(b"HTTP/1.1 408 ")
     assert problem["detail"] == "The request did not arrive within 0.5 s."
     assert 0.4 < time.monotonic() - started < 5
+
+
+def test_a_connection_without_a_request_is_closed_without_a_word(service: ServiceProcess) -> None:
+    with connect(service) as connection:
+        assert connection.recv(4096) == b""
+
+
+def test_a_client_that_goes_away_in_its_body_is_no_failure_of_the_service(service: ServiceProcess) -> None:
+    failures = len(service.log_events("request failed"))
+
+    with connect(service) as connection:
+        connection.sendall(head_of_post("Content-Length: 200") + b'{"amount":')
+
+    deadline = time.monotonic() + 5
+    while not any(line["status"] == 499 for line in service.log_events("request")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert len(service.log_events("request failed")) == failures
 
 
 def test_an_idle_connection_between_two_requests_is_not_cut_off(client: httpx.Client) -> None:

@@ -70,6 +70,29 @@ def test_remembered_credentials_outlive_a_failure_of_secrets_manager(
     assert asyncio.run(fail()) == "first"
 
 
+def test_a_failure_is_not_repeated_at_the_pace_of_the_prober(secrets_manager: LocalSecretsManager) -> None:
+    credentials = SecretCredentials(client=secrets_manager.client, secret_arn="test/nothing")
+    calls = []
+    secrets_manager.client.meta.events.register("before-call.*.GetSecretValue", lambda **_: calls.append(1))
+
+    async def ask_often() -> None:
+        for _ in range(20):
+            with pytest.raises(CredentialsError):
+                await credentials.current()
+
+    asyncio.run(ask_often())
+
+    assert len(calls) == 1
+
+
+def test_a_secret_without_a_string_is_told(secrets_manager: LocalSecretsManager) -> None:
+    name = f"test/{uuid4()}"
+    secrets_manager.client.create_secret(Name=name, SecretBinary=b"{}")
+
+    with pytest.raises(CredentialsError, match=f"the secret {name} holds no string"):
+        asyncio.run(SecretCredentials(client=secrets_manager.client, secret_arn=name).current())
+
+
 def test_a_secret_that_does_not_exist_is_named(secrets_manager: LocalSecretsManager) -> None:
     credentials = SecretCredentials(client=secrets_manager.client, secret_arn="test/nothing")
 

@@ -174,6 +174,8 @@ def test_payments_in_both_directions_between_two_accounts_do_not_block_each_othe
             )
 
     assert [answer.status_code for answer in asyncio.run(all_at_once())] == [201] * 40
+    with service.client() as client:
+        assert 'payment_retries_total{reason="conflict"}' not in client.get("/metrics").text
 
 
 def test_an_unknown_payment_is_not_found(client: httpx.Client) -> None:
