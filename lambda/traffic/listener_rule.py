@@ -50,12 +50,14 @@ class ListenerRule:
             rules = self._elbv2.describe_rules(RuleArns=[self._rule_arn])["Rules"]
         except (ClientError, BotoCoreError) as error:
             raise w.TrafficError(f"listener rule {self._rule_arn} cannot be read: {error}") from None
-        forwards = [action for rule in rules for action in rule.get("Actions", []) if action.get("Type") == "forward"]
-        if len(forwards) != 1:
-            raise w.TrafficError(f"listener rule {self._rule_arn} must have one forward action, it has {len(forwards)}")
+        actions = [action for rule in rules for action in rule.get("Actions", [])]
+        if [action.get("Type") for action in actions] != ["forward"]:
+            # Writing replaces all actions: one that we do not know would be lost.
+            kinds = ", ".join(str(action.get("Type")) for action in actions) or "none"
+            raise w.TrafficError(f"listener rule {self._rule_arn} must have one action, a forward; it has {kinds}")
         groups = {
             group.get("TargetGroupArn", ""): group.get("Weight", 0)
-            for group in forwards[0].get("ForwardConfig", {}).get("TargetGroups", [])
+            for group in actions[0].get("ForwardConfig", {}).get("TargetGroups", [])
         }
         if set(groups) != set(self._target_groups.values()):
             raise w.TrafficError(

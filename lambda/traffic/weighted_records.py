@@ -37,7 +37,8 @@ class WeightedRecords:
         """Args: sides: the set identifiers of the records."""
         self._route53 = route53
         self._zone = hosted_zone_id
-        self._name = f"{name.rstrip('.')}."
+        # Route 53 keeps names in lower case.
+        self._name = f"{name.rstrip('.').lower()}."
         self.sides = tuple(sides)
         self._sleep = sleep
         self._insync_seconds = insync_seconds
@@ -58,22 +59,21 @@ class WeightedRecords:
             TrafficError: they were not set, did not spread in time, or do not read back.
         """
         w.check(wanted, sides=self.sides)
-        records = self._records()
-        if any(records[side]["Weight"] != wanted[side] for side in self.sides):
-            changed = {side: copy.deepcopy(record) for side, record in records.items()}
-            for side in self.sides:
-                changed[side]["Weight"] = wanted[side]
-            try:
-                change = self._route53.change_resource_record_sets(
-                    HostedZoneId=self._zone,
-                    ChangeBatch={
-                        "Comment": f"cutover: {w.shown(wanted)}",
-                        "Changes": [{"Action": "UPSERT", "ResourceRecordSet": changed[side]} for side in self.sides],
-                    },
-                )["ChangeInfo"]
-            except (ClientError, BotoCoreError) as error:
-                raise w.TrafficError(f"{self._name} cannot be set to {w.shown(wanted)}: {error}") from None
-            self._await(change["Id"], change["Status"])
+        changed = {side: copy.deepcopy(record) for side, record in self._records().items()}
+        for side in self.sides:
+            changed[side]["Weight"] = wanted[side]
+        # Also when they read so already: whoever wrote them may have died before every server had them.
+        try:
+            change = self._route53.change_resource_record_sets(
+                HostedZoneId=self._zone,
+                ChangeBatch={
+                    "Comment": f"cutover: {w.shown(wanted)}",
+                    "Changes": [{"Action": "UPSERT", "ResourceRecordSet": changed[side]} for side in self.sides],
+                },
+            )["ChangeInfo"]
+        except (ClientError, BotoCoreError) as error:
+            raise w.TrafficError(f"{self._name} cannot be set to {w.shown(wanted)}: {error}") from None
+        self._await(change["Id"], change["Status"])
         w.verify(self.read, wanted, what=self._name, sleep=self._sleep)
 
     def _await(self, change_id: str, status: str) -> None:
