@@ -1,15 +1,21 @@
-"""The desired state: the weights, the records and the writer that should be, whoever looks."""
+"""The desired state: the weights, the records and the writer that should be, whoever looks.
+
+Whoever changes weights says so here first, and then sets them. So the desired state is also the fence between a
+rollback and a step that goes forward: a rollback marks the run, then writes the desired state anew, even with the same
+values; a step reads the desired state, then the run, then replaces what it read (:mod:`cutover_state.forward`). A step
+that saw the run unmarked either comes first and is taken back, or finds the version changed and is refused.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from botocore.exceptions import ClientError
 
-from cutover_state.layout import DESIRED_PARTITION, DESIRED_SORT, key
+from cutover_state.layout import DESIRED_PARTITION, DESIRED_SORT, StateUnreadableError, key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,6 +46,27 @@ class Desired:
     by: str
     version: int = 0
 
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Self:
+        """The desired state that an item of the table holds.
+
+        Raises:
+            StateUnreadableError: the item is not of the layout.
+        """
+        try:
+            desired = cls(**json.loads(item["desired"]["S"]), version=int(item["version"]["N"]))
+            for weights in (desired.weights, desired.records):
+                if not all(isinstance(side, str) and type(weight) is int for side, weight in weights.items()):
+                    raise TypeError
+            if not isinstance(desired.writer, str) or not isinstance(desired.by, str):
+                raise TypeError
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise StateUnreadableError(
+                "the desired state must have version (N) and desired (S), a JSON object with weights and records "
+                f"(whole numbers by side), writer and by; it has {', '.join(sorted(item))}"
+            ) from None
+        return desired
+
 
 class DesiredStore:
     """The desired state in the state table."""
@@ -49,13 +76,15 @@ class DesiredStore:
         self._table_name = table_name
 
     def read(self) -> Desired | None:
-        """The desired state, read consistently; None as long as nobody has set one."""
+        """The desired state, read consistently; None as long as nobody has set one.
+
+        Raises:
+            StateUnreadableError: the item is not of the layout.
+        """
         item = self._dynamodb.get_item(
             TableName=self._table_name, Key=key(DESIRED_PARTITION, DESIRED_SORT), ConsistentRead=True
         ).get("Item")
-        if item is None:
-            return None
-        return Desired(**json.loads(item["desired"]["S"]), version=int(item["version"]["N"]))
+        return None if item is None else Desired.from_item(item)
 
     def write(self, desired: Desired) -> Desired:
         """Replace the state that was read as ``desired.version``; 0 means that there was none.
@@ -85,8 +114,11 @@ class DesiredStore:
         return following
 
 
-def desire(store: DesiredStore, *, by: str, **changes: Any) -> Desired | None:
+def desire(store: DesiredStore, *, by: str, anew: bool = False, **changes: Any) -> Desired | None:
     """Change part of the desired state, whatever else others change in it; None when there is none yet.
+
+    Args:
+        anew: write it even when nothing changes, so that whoever has read it before cannot replace it any more.
 
     Raises:
         DesiredConflictError: others changed it again and again.
@@ -96,7 +128,7 @@ def desire(store: DesiredStore, *, by: str, **changes: Any) -> Desired | None:
         if desired is None:
             return None
         changed = replace(desired, by=by, **changes)
-        if replace(desired, by=by) == changed:
+        if replace(desired, by=by) == changed and not anew:
             return desired
         try:
             return store.write(changed)

@@ -6,6 +6,7 @@ An entry says who did what, when and why, and what was before and after. What ch
 
 from __future__ import annotations
 
+import itertools
 import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from botocore.exceptions import ClientError
 
-from cutover_state.layout import JOURNAL_PARTITION_PREFIX, key
+from cutover_state.layout import JOURNAL_PARTITION_PREFIX, StateUnreadableError, key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -65,6 +66,22 @@ class Entry:
         """The entry that ``document`` describes."""
         return cls(**{**document, "at": datetime.fromisoformat(document["at"])})
 
+    @classmethod
+    def from_item(cls, item: Mapping[str, Any]) -> Self:
+        """The entry that an item of the table holds.
+
+        Raises:
+            StateUnreadableError: the item is not of the layout.
+        """
+        try:
+            return cls.from_document(json.loads(item["entry"]["S"]))
+        except (KeyError, TypeError, ValueError) as error:
+            where = item.get("sk", {}).get("S", "?")
+            raise StateUnreadableError(
+                f"the journal entry {where} must have entry (S), a JSON object with the fields of an entry; "
+                f"it has {', '.join(sorted(item))} ({type(error).__name__}: {error})"
+            ) from None
+
 
 class Journal:
     """The journal of one cutover in the state table."""
@@ -84,6 +101,8 @@ class Journal:
         self._cutover_id = cutover_id
         self._who = who
         self._now = now
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self._sequence = itertools.count()
 
     def append(
         self,
@@ -96,9 +115,11 @@ class Journal:
         who: str | None = None,
     ) -> Entry:
         """Add an entry; none is ever changed."""
+        # A clock that is set back must not put an entry before the one that led to it.
+        self._last = max(self._now(), self._last)
         entry = Entry(
             cutover_id=self._cutover_id,
-            at=self._now(),
+            at=self._last,
             who=who or self._who,
             what=what,
             why=why,
@@ -106,9 +127,11 @@ class Journal:
             after=after,
             details=details or {},
         )
+        document = entry.document()
+        text = json.dumps(document, sort_keys=True)
         while True:
-            # Two entries of one microsecond: the suffix keeps them apart.
-            sort = f"{entry.document()['at']}#{uuid.uuid4().hex[:8]}"
+            # Entries of one microsecond: the number keeps ours in order, the suffix keeps those of others apart.
+            sort = f"{document['at']}#{next(self._sequence):06}-{uuid.uuid4().hex[:8]}"
             try:
                 self._dynamodb.put_item(
                     TableName=self._table_name,
@@ -116,9 +139,12 @@ class Journal:
                         **key(f"{JOURNAL_PARTITION_PREFIX}{self._cutover_id}", sort),
                         "what": {"S": what},
                         "who": {"S": entry.who},
-                        "entry": {"S": json.dumps(entry.document(), sort_keys=True)},
+                        "entry": {"S": text},
                     },
-                    ConditionExpression="attribute_not_exists(pk)",
+                    # The same entry may be there already: the call is repeated when its answer was lost.
+                    ConditionExpression="attribute_not_exists(pk) OR #entry = :entry",
+                    ExpressionAttributeNames={"#entry": "entry"},
+                    ExpressionAttributeValues={":entry": {"S": text}},
                 )
             except ClientError as error:
                 if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
@@ -127,7 +153,11 @@ class Journal:
                 return entry
 
     def entries(self) -> Iterator[Entry]:
-        """All entries of the cutover in the order in which they were made."""
+        """All entries of the cutover in the order in which they were made.
+
+        Raises:
+            StateUnreadableError: an item is not of the layout.
+        """
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table_name,
             KeyConditionExpression="pk = :pk",
@@ -136,4 +166,4 @@ class Journal:
         )
         for page in pages:
             for item in page["Items"]:
-                yield Entry.from_document(json.loads(item["entry"]["S"]))
+                yield Entry.from_item(item)

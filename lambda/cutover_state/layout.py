@@ -4,7 +4,7 @@
 |-----------------|--------------------------|---------------------------------------------------------|
 | LEASE           | cutover                  | who may shift traffic and switch the writer             |
 | DESIRED         | current                  | the weights and the writer that should be               |
-| JOURNAL#<id>    | <ISO time>#<sequence>    | what was decided and done, append-only                  |
+| JOURNAL#<id>    | <ISO time>#<number>-<id> | what was decided and done, append-only                  |
 | RUN             | current                  | the cutover that runs, or ran last                      |
 | RESTART         | <ARN of the secret>      | replication tasks that must be restarted, and how far   |
 | RESTART         | CLAIM                    | which rotation is restarting tasks right now            |
@@ -26,6 +26,10 @@ RUN_SORT: Final = "current"
 JOURNAL_PARTITION_PREFIX: Final = "JOURNAL#"
 RESTART_PARTITION: Final = "RESTART"
 RESTART_CLAIM_SORT: Final = "CLAIM"
+
+
+class StateUnreadableError(Exception):
+    """An item of the state table is not of the layout; the message says which and what it must have."""
 
 
 def key(partition: str, sort: str) -> dict[str, AttributeValueTypeDef]:
