@@ -86,14 +86,18 @@ class Result:
 
 
 def roll_back(world: World, request: Request) -> Result:
-    """Restore what was before the cutover: weights, then the writer; then stop its execution and say why.
+    """Restore what was before the cutover, stop its execution and say why.
+
+    Weights come first, because that ends the harm, and environments write to whichever database is the writer. The
+    legacy system writes to its own database only: that is the writer again before the legacy system gets a request,
+    and as long as resolvers still send it some.
 
     Whatever has to be told is told before the run is marked as over: a call that dies in between is made again by
     whoever sees that it is not over.
 
     Raises:
-        RollbackIncompleteError: weights could not be restored; the caller tries again.
-        WriterStuckError: traffic is back, the writer is not; the cutover waits for a person.
+        RollbackIncompleteError: something could not be restored; the caller tries again.
+        WriterStuckError: the writer could not be moved back; the cutover waits for a person.
     """
     entered = _enter(world, request)
     if isinstance(entered, Result):
@@ -105,17 +109,25 @@ def roll_back(world: World, request: Request) -> Result:
         raise RollbackIncompleteError(f"cutover {run.cutover_id} is not rolled back: {error}") from error
     journal = world.journal(run.cutover_id)
     journal.append("roll back", request.reason, after=run.before, details=request.details, who=request.requested_by)
-    # An attempt before this one may have died before its write had reached every server.
-    _restore_traffic(world, run, journal, request, surely=begun_before)
-    if _is_over(world, run):
-        return _done_by_another(run)
-    stuck = _restore_writer(world, run, journal, request)
+    # No step that has read the desired state before the run was marked can replace it after this.
+    desire(world.desired, by=run.cutover_id, anew=True)
+    stuck: WriterStuckError | None = None
+    if _writer_first(run):
+        stuck = _restore_writer(world, run, journal, request)
+    if stuck is None:
+        # An attempt before this one may have died before its write had reached every server.
+        _restore_traffic(world, run, journal, request, surely=begun_before)
+        if _is_over(world, run):
+            return _done_by_another(run)
+        if not _writer_first(run):
+            stuck = _restore_writer(world, run, journal, request)
     if request.stop_execution and run.execution_arn:
         world.stop(run.execution_arn, request.reason)
     if _is_over(world, run):
         return _done_by_another(run)
-    # The execution may have written once more before it ended.
-    _restore_traffic(world, run, journal, request)
+    if stuck is None or not _writer_first(run):
+        # The execution may have written once more before it ended.
+        _restore_traffic(world, run, journal, request)
     if stuck is not None:
         journal.append("writer not switched back", str(stuck), who=request.requested_by)
         world.tell(f"A person is needed: {run.source} to {run.target}", f"{stuck}\n\n{_story(run, request)}")
@@ -198,15 +210,22 @@ def _leave(world: World, run: Run, phase: Phase, reason: str) -> None:
     raise RollbackIncompleteError(f"cutover {run.cutover_id} changes all the time; run the rollback again")
 
 
+def _writer_first(run: Run) -> bool:
+    """Whether traffic goes back to a system that can write to its own database only."""
+    return _moves_writer(run) and run.source == LEGACY
+
+
+def _moves_writer(run: Run) -> bool:
+    return bool(run.writer_after != run.before["writer"])
+
+
 def _restore_traffic(world: World, run: Run, journal: Journal, request: Request, *, surely: bool = False) -> None:
     """Args: surely: write the weights even when they read so already."""
     kind = Kind(run.kind)
-    if kind.desired_field is None:
-        return
-    wanted: dict[str, int] = dict(run.before[kind.desired_field])
-    # Desired first: from then on the reconciler helps instead of hindering. Anew, so that a step which has read it
-    # before the run was marked cannot replace it.
-    desire(world.desired, by=run.cutover_id, anew=True, **{kind.desired_field: wanted})
+    wanted: dict[str, int] = dict(run.before["weights"])
+    # Desired first: from then on the reconciler helps instead of hindering.
+    changes: dict[str, Any] = {kind.desired_field: wanted}
+    desire(world.desired, by=run.cutover_id, **changes)
     lever = world.levers[kind]
     try:
         found = lever.read()
@@ -221,7 +240,7 @@ def _restore_traffic(world: World, run: Run, journal: Journal, request: Request,
 
 def _restore_writer(world: World, run: Run, journal: Journal, request: Request) -> WriterStuckError | None:
     """Returns: why the writer is not where it was, when a person is needed."""
-    if not Kind(run.kind).moves_writer:
+    if not _moves_writer(run):
         return None
     wanted = str(run.before["writer"])
     # Whoever dies after the switch leaves this behind already done.
@@ -229,6 +248,8 @@ def _restore_writer(world: World, run: Run, journal: Journal, request: Request) 
     found = world.writer.current()
     if found == wanted:
         return None
+    if run.target == LEGACY:
+        world.let_dns_settle()
     journal.append(
         "switch the writer back",
         request.reason,
@@ -238,7 +259,7 @@ def _restore_writer(world: World, run: Run, journal: Journal, request: Request) 
     )
     try:
         done = world.writer.move(
-            source=run.target if wanted == run.source else run.source,
+            source=run.writer_after,
             target=wanted,
             cutover_id=run.cutover_id,
             accept_data_loss=request.accept_data_loss,
