@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_ecs import ECSClient
     from mypy_boto3_elbv2 import ElasticLoadBalancingv2Client
+
+
+ACTIVE: Final = "ACTIVE"
 
 
 class EnvironmentUnreadableError(Exception):
@@ -79,7 +82,8 @@ def read_services(ecs: ECSClient, *, cluster: str, services: Mapping[str, str]) 
     found = {}
     for name, service in services.items():
         state = by_name.get(service)
-        if state is None:
+        # A deleted service is described as inactive for a while.
+        if state is None or state["status"] != ACTIVE:
             raise EnvironmentUnreadableError(f"the service {service} of {name} does not exist in {cluster}")
         deployments = state.get("deployments", [])
         found[name] = Service(

@@ -26,7 +26,8 @@ def read_schema(session: Session, schema: str) -> frozenset[tuple[str, ...]]:
 def differences(schemas: Mapping[str, frozenset[tuple[str, ...]]]) -> tuple[str, ...]:
     """What one database has and another has not, in words; empty when all are alike."""
     everywhere = frozenset.intersection(*schemas.values()) if schemas else frozenset()
-    found = []
+    # Two empty schemas are alike, but more likely their name is wrong.
+    found = [f"{name} has no table" for name, rows in sorted(schemas.items()) if not rows]
     for name, rows in sorted(schemas.items()):
         for row in sorted(rows - everywhere):
             found.append(f"{name} alone has {row[0]} {row[1]}.{row[2]} ({', '.join(row[3:])})")

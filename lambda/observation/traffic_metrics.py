@@ -19,6 +19,9 @@ ERRORS: Final = ("HTTPCode_Target_5XX_Count", "TargetConnectionErrorCount")
 """What the load balancer attributes to a target group; it has no metric for an answer 502 or 504 of its own there."""
 
 
+COMPLETE: Final = "Complete"
+
+
 class MetricsUnreadableError(Exception):
     """CloudWatch could not be asked; the message says why."""
 
@@ -30,8 +33,8 @@ class MinuteCounts:
     Attributes:
         minute: its beginning, epoch seconds.
         requests: answered requests; None when nothing is known of the minute.
-        errors: answers 5xx and refused connections.
-        slow: answers slower than the objective.
+        errors: answers 5xx and refused connections; not more than the requests.
+        slow: answers slower than the objective, errors among them; not more than the requests.
         healthy_hosts: the fewest healthy targets in the minute.
     """
 
@@ -64,7 +67,8 @@ def read_minutes(
         slower_than_seconds: the objective; an answer that takes longer is slow.
 
     Raises:
-        MetricsUnreadableError: see there.
+        MetricsUnreadableError: see there; also when CloudWatch answers only a part, because metrics that are missing
+            for that reason look like minutes without errors.
     """
     if end <= first_minute:
         return dict.fromkeys(target_groups, ())
@@ -101,6 +105,8 @@ def read_minutes(
                 }
             )
     found: dict[tuple[str, str], dict[int, float]] = {key: {} for key in ids.values()}
+    # "PartialData" says that the rest is on a page to come.
+    answered = dict.fromkeys(ids, "no answer")
     try:
         pages = cloudwatch.get_paginator("get_metric_data").paginate(
             MetricDataQueries=queries,
@@ -110,11 +116,17 @@ def read_minutes(
         )
         for page in pages:
             for result in page["MetricDataResults"]:
+                answered[result["Id"]] = result["StatusCode"]
                 values = found[ids[result["Id"]]]
                 for at, value in zip(result["Timestamps"], result["Values"], strict=True):
                     values[int(at.timestamp()) // MINUTE * MINUTE] = value
     except (ClientError, BotoCoreError) as error:
         raise MetricsUnreadableError(f"CloudWatch cannot be asked for {NAMESPACE}: {error}") from None
+    incomplete = sorted(
+        {f"{wanted[what][0]}: {answered[key]}" for key, (_, what) in ids.items() if answered[key] != COMPLETE}
+    )
+    if incomplete:
+        raise MetricsUnreadableError(f"CloudWatch answers only a part of {NAMESPACE}: {', '.join(incomplete)}")
     return {
         name: tuple(
             _minute(minute, {what: found[name, what].get(minute) for what in wanted})
@@ -125,12 +137,17 @@ def read_minutes(
 
 
 def _minute(minute: int, values: Mapping[str, float | None]) -> MinuteCounts:
-    healthy, requests = values["healthy"], values["requests"]
-    known = healthy is not None or requests is not None
+    healthy = values["healthy"]
+    if all(value is None for value in values.values()):
+        return MinuteCounts(minute=minute, requests=None, errors=None, slow=None, healthy_hosts=None)
+    errors = round((values["errors0"] or 0) + (values["errors1"] or 0))
+    slow = round(values["slow"] or 0)
     return MinuteCounts(
         minute=minute,
-        requests=round(requests or 0) if known else None,
-        errors=round((values["errors0"] or 0) + (values["errors1"] or 0)) if known else None,
-        slow=round(values["slow"] or 0) if known else None,
+        # A refused connection is tried again and may count more than once, and metrics of a minute do not all arrive
+        # at the same time: what went wrong was asked for, too.
+        requests=max(round(values["requests"] or 0), errors, slow),
+        errors=errors,
+        slow=slow,
         healthy_hosts=None if healthy is None else round(healthy),
     )
