@@ -101,10 +101,11 @@ def _one_writer(facts: Facts, _: Limits) -> Iterator[str]:
         yield f"database {database} does not answer"
     if len(facts.writers) > 1:
         yield f"{' and '.join(facts.writers)} both admit writers: fence one of them at once (runbook: two writers)"
-    elif not facts.writers and not facts.unreachable:
-        yield "no database admits writers: a switch was broken off, run it again"
-    elif facts.writers and list(facts.writers) != [facts.expected_writer]:
-        yield f"{facts.writers[0]} is the writer, and {facts.expected_writer} should be"
+    elif not facts.writers:
+        yield "no database is seen to admit writers: once all of them answer, run the switch that was broken off again"
+    for database in facts.writers:
+        if database != facts.expected_writer:
+            yield f"{database} admits writers, and only {facts.expected_writer} should"
     for line in facts.schema_differences:
         yield f"schemas differ: {line}"
 
@@ -146,9 +147,10 @@ def _replication_is_sound(facts: Facts, limits: Limits) -> Iterator[str]:
     for task in facts.tasks:
         if task.status != RUNNING:
             yield f"replication {task.identifier} is {task.status}: start it (bluegreen replication start)"
-            continue
         if task.lag_seconds is None:
-            yield f"replication {task.identifier} reports no lag"
+            # Of a task that does not run that says nothing new.
+            if task.status == RUNNING:
+                yield f"replication {task.identifier} reports no lag"
         elif task.lag_seconds > limits.lag_seconds:
             yield f"replication {task.identifier} lags {task.lag_seconds:g} s, tolerated are {limits.lag_seconds:g} s"
         if task.validation_failures:
@@ -159,7 +161,7 @@ def _no_rotation_interferes(facts: Facts, limits: Limits) -> Iterator[str]:
     for rotation in facts.rotations:
         if rotation.under_way:
             yield f"the rotation of {rotation.secret} is under way: wait until it ends"
-        elif rotation.next_at is not None and rotation.next_at - facts.now < limits.rotation_margin_seconds:
+        if rotation.next_at is not None and rotation.next_at - facts.now < limits.rotation_margin_seconds:
             hours = max(0.0, rotation.next_at - facts.now) / 3600
             yield f"the rotation of {rotation.secret} is due in {hours:.1f} h: rotate it now, before the cutover"
     if facts.owed_restarts:
