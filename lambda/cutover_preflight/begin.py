@@ -1,0 +1,130 @@
+"""Beginning a cutover: look at everything, then say why not, or write down that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cutover_plan import Direction, Plan, Pointer, start
+from cutover_preflight.checks import Facts, Limits, reasons_against
+from cutover_state.journal import Journal
+from cutover_state.lease import LeaseTakenError
+from cutover_state.levers import Kind
+from cutover_state.run import Phase, Run, RunConflictError, RunStore
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """What beginning acts on.
+
+    Attributes:
+        look: reads the facts for a direction.
+        lease: takes or extends the lease for a cutover.
+        release: gives it up.
+        tell: notifies people of a subject and a text.
+        journal: the journal of a cutover.
+        now: epoch seconds.
+    """
+
+    runs: RunStore
+    look: Callable[[Direction], Facts]
+    limits: Limits
+    lease: Callable[[str], None]
+    release: Callable[[str], None]
+    tell: Callable[[str, str], None]
+    journal: Callable[[str], Journal]
+    now: Callable[[], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came of it.
+
+    Attributes:
+        begun: whether the cutover runs now.
+        reasons: why not, all of them.
+    """
+
+    begun: bool
+    cutover_id: str
+    reasons: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"begun": self.begun, "cutover_id": self.cutover_id, "reasons": list(self.reasons)}
+
+
+def kind_of(direction: Direction) -> Kind:
+    """Which lever a direction moves."""
+    return Kind.FRONT_DOOR if direction.pointer is Pointer.FRONT_DOOR else Kind.ENVIRONMENT
+
+
+def rehearse(world: World, plan: Plan) -> tuple[str, ...]:
+    """Why a cutover could not begin now; changes nothing."""
+    return reasons_against(world.look(plan.direction), world.limits)
+
+
+def begin(
+    world: World, plan: Plan, *, cutover_id: str, requested_by: str, execution_arn: str, details: Mapping[str, Any]
+) -> Answer:
+    """Begin the cutover unless something speaks against it. Calling it again for the same cutover changes nothing.
+
+    The lease comes first: from then on no rotation begins, and what is looked at stays as it is.
+    """
+    already = world.runs.read()
+    if already is not None and already.cutover_id == cutover_id:
+        return Answer(begun=not already.phase.is_over, cutover_id=cutover_id, reasons=())
+    journal = world.journal(cutover_id)
+    try:
+        world.lease(cutover_id)
+    except LeaseTakenError as error:
+        return _refuse(world, journal, plan, cutover_id, requested_by, (str(error),))
+    facts = world.look(plan.direction)
+    reasons = reasons_against(facts, world.limits)
+    if reasons:
+        world.release(cutover_id)
+        return _refuse(world, journal, plan, cutover_id, requested_by, reasons)
+    kind, now = kind_of(plan.direction), world.now()
+    before = {kind.desired_field: dict(facts.weights), "writer": facts.expected_writer}
+    run = Run(
+        cutover_id=cutover_id,
+        kind=kind.value,
+        source=plan.direction.source,
+        target=plan.direction.target,
+        plan=plan.to_json(),
+        phase=Phase.PREPARING,
+        requested_by=requested_by,
+        started_at=now,
+        before=before,
+        writer_after=plan.direction.writer_target if plan.switches_writer else facts.expected_writer,
+        position=start(plan, now_seconds=int(now)).to_json(),
+        looked_at=now,
+        execution_arn=execution_arn,
+        reason="nothing speaks against it",
+    )
+    try:
+        world.runs.begin(run)
+    except RunConflictError as error:
+        world.release(cutover_id)
+        return _refuse(world, journal, plan, cutover_id, requested_by, (str(error),))
+    journal.append(
+        "begin", "nothing speaks against it", before=before, after=plan.to_json(), details=details, who=requested_by
+    )
+    world.tell(
+        f"Begun: {plan.direction.source} to {plan.direction.target}",
+        f"Cutover {cutover_id} was begun by {requested_by}.",
+    )
+    return Answer(begun=True, cutover_id=cutover_id, reasons=())
+
+
+def _refuse(
+    world: World, journal: Journal, plan: Plan, cutover_id: str, requested_by: str, reasons: tuple[str, ...]
+) -> Answer:
+    journal.append("refuse to begin", "; ".join(reasons), details={"reasons": list(reasons)}, who=requested_by)
+    world.tell(
+        f"Not begun: {plan.direction.source} to {plan.direction.target}",
+        f"Cutover {cutover_id}, asked for by {requested_by}, was not begun:\n"
+        + "\n".join(f"- {each}" for each in reasons),
+    )
+    return Answer(begun=False, cutover_id=cutover_id, reasons=reasons)

@@ -1,0 +1,146 @@
+"""Entry point of the function that begins a cutover, or says why it cannot begin."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import boto3
+
+from cutover_plan import Direction, Plan, parse_plan
+from cutover_preflight.begin import World, begin, kind_of, rehearse
+from cutover_preflight.checks import Facts, Limits
+from cutover_preflight.look import Sources, look
+from cutover_settings import Settings
+from cutover_state.layout import RESTART_PARTITION
+from cutover_wiring import Wiring, new_cutover_id
+from cutover_wiring.chain import make_chain
+from database_access import structured_log
+from database_access.deadline import Deadline
+from observation.alarms import read_alarms
+from observation.environments import read_services, read_targets
+from observation.replication import read_tasks
+from observation.rotations import read_rotations
+
+log = logging.getLogger(__name__)
+
+_RESERVE_SECONDS: Final = 5.0
+_KNOWN: Final = ("cutover_id", "from", "to", "plan", "requested_by", "execution_arn", "dry_run", "recovery_point")
+
+
+class EventError(ValueError):
+    """The event asks for something that cannot be; the message names each mistake."""
+
+
+class LambdaContext(Protocol):
+    """What the function needs of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
+    """Begin the cutover that ``event`` describes, or with ``dry_run`` only say what speaks against it.
+
+    The event: ``from`` and ``to`` (two neighbours), ``requested_by``, and as wanted ``plan`` (otherwise the parameter
+    of the direction), ``cutover_id``, ``execution_arn``, ``recovery_point`` (take one first), ``dry_run``.
+    """
+    structured_log.configure()
+    direction = _direction(event)
+    wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="preflight")
+    plan = _plan(wiring, event, direction)
+    cutover_id = str(event.get("cutover_id") or new_cutover_id(direction.source, direction.target, now=time.time()))
+    world = _world(wiring, cutover_id, seconds=context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+    if event.get("dry_run"):
+        reasons = rehearse(world, plan)
+        return {"begun": False, "cutover_id": cutover_id, "reasons": list(reasons), "plan": plan.to_json()}
+    answer = begin(
+        world,
+        plan,
+        cutover_id=cutover_id,
+        requested_by=str(event["requested_by"]),
+        execution_arn=str(event.get("execution_arn", "")),
+        details={"recovery_point": bool(event.get("recovery_point", False))},
+    )
+    document = {**answer.document(), "recovery_point": bool(event.get("recovery_point", False))}
+    log.info("preflight", extra=structured_log.fields(**document))
+    return document
+
+
+def _direction(event: Mapping[str, Any]) -> Direction:
+    mistakes = [f"{key} is not known (allowed: {', '.join(_KNOWN)})" for key in sorted(set(event) - set(_KNOWN))]
+    if not isinstance(event.get("requested_by"), str) or not str(event.get("requested_by", "")).strip():
+        mistakes.append("requested_by: must say who asks")
+    direction = Direction.of(str(event.get("from")), str(event.get("to")))
+    if direction is None:
+        allowed = ", ".join(str(each) for each in Direction)
+        mistakes.append(f"from, to: {event.get('from')!r} to {event.get('to')!r} is no cutover (allowed: {allowed})")
+    if mistakes or direction is None:
+        raise EventError("; ".join(mistakes))
+    return direction
+
+
+def _plan(wiring: Wiring, event: Mapping[str, Any], direction: Direction) -> Plan:
+    given = event.get("plan")
+    if given is not None:
+        return parse_plan(given, direction=direction)
+    parameters = wiring.settings.mapping("PLAN_PARAMETERS")
+    name = parameters[f"{direction.source}-{direction.target}"]
+    return parse_plan(wiring.aws("ssm").get_parameter(Name=name)["Parameter"]["Value"], direction=direction)
+
+
+def _world(wiring: Wiring, cutover_id: str, *, seconds: float) -> World:
+    settings = wiring.settings
+    cloudwatch, elbv2 = wiring.aws("cloudwatch"), wiring.aws("elbv2")
+    chain = make_chain(wiring, deadline=Deadline.after(seconds))
+    alarms = settings.mapping("ALARMS")
+    sources = Sources(
+        levers=wiring.levers(),
+        desired=wiring.desired().read,
+        run=wiring.runs().read,
+        databases=chain.look,
+        alarms=lambda direction: read_alarms(
+            cloudwatch, [name for side in (direction.source, direction.target) for name in alarms.get(side, ())]
+        ),
+        targets=lambda: read_targets(elbv2, settings.mapping("TARGET_GROUP_ARNS")),
+        services=lambda: read_services(
+            wiring.aws("ecs"), cluster=settings.text("ECS_CLUSTER"), services=settings.mapping("ECS_SERVICES")
+        ),
+        tasks=lambda: read_tasks(
+            wiring.aws("dms"),
+            cloudwatch,
+            instance=settings.text("REPLICATION_INSTANCE"),
+            identifiers=[str(task["identifier"]) for task in settings.listing("REPLICATION_TASKS")],
+            now=time.time(),
+        ),
+        rotations=lambda: read_rotations(wiring.aws("secretsmanager"), settings.listing("ROTATED_SECRET_ARNS")),
+        owed_restarts=lambda: _owes_restarts(wiring),
+        now=time.time,
+    )
+
+    def facts(direction: Direction) -> Facts:
+        return look(sources, direction, kind=kind_of(direction), cutover_id=cutover_id)
+
+    return World(
+        runs=wiring.runs(),
+        look=facts,
+        limits=Limits(),
+        lease=wiring.lease,
+        release=wiring.release,
+        tell=wiring.tell,
+        journal=wiring.journal,
+        now=time.time,
+    )
+
+
+def _owes_restarts(wiring: Wiring) -> bool:
+    found = wiring.dynamodb.query(
+        TableName=wiring.table_name,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": RESTART_PARTITION}},
+        ConsistentRead=True,
+        Limit=1,
+    )
+    return bool(found["Items"])

@@ -1,0 +1,61 @@
+"""Entry point of the function that runs every minute and after every update of a stack."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+import boto3
+
+from cutover_settings import Settings
+from cutover_state.journal import STANDING
+from cutover_state.run import Run
+from cutover_wiring import Wiring
+from database_access import structured_log
+from reconciler.reconcile import reconcile
+
+log = logging.getLogger(__name__)
+
+STUCK_AFTER_SECONDS: Final = 10 * 60
+"""The state machine looks every minute; nobody looking for so long means that nothing drives the cutover."""
+
+
+def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
+    """Put right what drifted, and tell when a cutover is not driven any more."""
+    structured_log.configure()
+    wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="reconciler")
+    run = wiring.runs().read()
+    stuck = None if run is None else why_stuck(run, now=time.time())
+    drifts = reconcile(
+        desired=wiring.desired(),
+        levers=wiring.levers(),
+        journal=wiring.journal(run.cutover_id if run and not run.phase.is_over else STANDING),
+        initial_writer=wiring.settings.text("FIRST_WRITER"),
+        tell=wiring.tell,
+    )
+    if stuck is not None:
+        wiring.tell("A cutover stands still", stuck)
+    _count(wiring, "DriftCorrected", len(drifts))
+    _count(wiring, "CutoverStuck", int(stuck is not None))
+    return {"drifts": [drift.sentence for drift in drifts], "stuck": stuck}
+
+
+def why_stuck(run: Run, *, now: float) -> str | None:
+    """Why nothing happens with a cutover that should go on, in words; None when all is well."""
+    silence = now - run.looked_at
+    if run.phase.is_over or silence <= STUCK_AFTER_SECONDS:
+        return None
+    return (
+        f"Cutover {run.cutover_id} is {run.phase.value} and nobody has looked at it for {silence / 60:.0f} minutes: "
+        f"{run.reason}. Look at its execution {run.execution_arn or '(none)'}, or roll it back: bluegreen rollback"
+    )
+
+
+def _count(wiring: Wiring, metric: str, value: int) -> None:
+    wiring.aws("cloudwatch").put_metric_data(
+        Namespace=wiring.settings.text("METRIC_NAMESPACE"),
+        MetricData=[{"MetricName": metric, "Value": value, "Unit": "Count"}],
+    )

@@ -1,0 +1,1 @@
+"""Recovery points of both databases, taken before a cutover moves anything."""
