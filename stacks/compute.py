@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_elasticloadbalancingv2 as elbv2
@@ -23,7 +24,9 @@ from stacks.config import Color, Compute, LegacyDatabase
 from stacks.network import SERVICE_PORT
 from stacks.security import Keys
 
-ECR_IMAGE = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)")
+ECR_IMAGE = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/(?P<name>[^:@]+)(:[^@]+)?@(?P<digest>.+)"
+)
 
 DATABASE_CA_PATH = "/app/certificates/databases.pem"
 """Where the image holds the authorities of the databases; an image of one's own needs the file too."""
@@ -120,7 +123,7 @@ class ComputeStack(cdk.NestedStack):
     def _image(self, compute: Compute, legacy_ca: Path | None) -> tuple[ecs.ContainerImage, str | None]:
         """The image, and the ECR repository that it comes from, if it is one."""
         if compute.image:
-            return ecs.ContainerImage.from_registry(compute.image), _repository_arn(compute.image)
+            return self._given_image(compute.image)
         asset = ecr_assets.DockerImageAsset(
             self,
             "Image",
@@ -129,6 +132,18 @@ class ComputeStack(cdk.NestedStack):
         )
         image = ecs.ContainerImage.from_ecr_repository(asset.repository, asset.image_tag)
         return image, asset.repository.repository_arn
+
+    def _given_image(self, image: str) -> tuple[ecs.ContainerImage, str | None]:
+        match = ECR_IMAGE.fullmatch(image)
+        if match is None:
+            return ecs.ContainerImage.from_registry(image), None
+        repository = ecr.Repository.from_repository_attributes(
+            self,
+            "Repository",
+            repository_name=match["name"],
+            repository_arn=f"arn:{self.partition}:ecr:{match['region']}:{match['account']}:repository/{match['name']}",
+        )
+        return ecs.ContainerImage.from_ecr_repository(repository, match["digest"]), repository.repository_arn
 
 
 def stage_image(legacy_ca: Path | None) -> Path:
@@ -139,13 +154,6 @@ def stage_image(legacy_ca: Path | None) -> Path:
         (target / "certificates" / "databases.pem").write_text(authorities(legacy_ca))
 
     return staged("service-image", lay_out)
-
-
-def _repository_arn(image: str) -> str | None:
-    match = ECR_IMAGE.match(image)
-    if match is None:
-        return None
-    return "arn:aws:ecr:{region}:{account}:repository/{name}".format(**match.groupdict())
 
 
 def _arguments(secrets: Mapping[str, str], compute: Compute, schema: str, region: str) -> Sequence[str]:
