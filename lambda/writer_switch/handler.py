@@ -19,8 +19,8 @@ from database_access.secret_store import read_secret
 from database_access.session import Connect, connector
 from writer_switch.database import ChainDatabase
 from writer_switch.find import find_writer
+from writer_switch.protocol import switch
 from writer_switch.request import HandlerSettings, SecretArns, SwitchRequest
-from writer_switch.switch import switch
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -79,7 +79,7 @@ def run(
         SwitchRequestError: The event is wrong.
     """
     if event == {"operation": FIND_WRITER}:
-        report = find_writer(_chain(secrets_manager, settings), connect=connect)
+        report = find_writer(chain_of(secrets_manager, settings), connect=connect)
         log.log(
             logging.ERROR if report.pages else logging.INFO,
             "looked for the writer",
@@ -89,20 +89,20 @@ def run(
     request = SwitchRequest.parse(event, chain=settings.chain)
 
     def authorize() -> str | None:
-        return _refusal(
+        return refusal(
             dynamodb, settings.state_table_name, request.cutover_id, until=now() + deadline.remaining_seconds()
         )
 
     return switch(
         request,
-        chain=_chain(secrets_manager, settings),
+        chain=chain_of(secrets_manager, settings),
         connect=connect,
         deadline=deadline,
         authorize=authorize,
     ).document()
 
 
-def _refusal(dynamodb: DynamoDBClient, table_name: str, cutover_id: str, *, until: float) -> str | None:
+def refusal(dynamodb: DynamoDBClient, table_name: str, cutover_id: str, *, until: float) -> str | None:
     """Why the cutover may not switch the writer; its lease must last as long as the run can."""
     try:
         lease = read_lease(dynamodb, table_name=table_name)
@@ -117,7 +117,7 @@ def _refusal(dynamodb: DynamoDBClient, table_name: str, cutover_id: str, *, unti
     return None
 
 
-def _chain(secrets_manager: SecretsManagerClient, settings: HandlerSettings) -> tuple[ChainDatabase, ...]:
+def chain_of(secrets_manager: SecretsManagerClient, settings: HandlerSettings) -> tuple[ChainDatabase, ...]:
     return tuple(_database(secrets_manager, name, settings.secret_arns[name]) for name in settings.chain)
 
 

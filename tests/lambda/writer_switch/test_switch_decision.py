@@ -26,24 +26,24 @@ BOTH = (False, True)
 
 
 def every_combination() -> Iterator[Facts]:
-    for combination in itertools.product(
-        Locks, Locks, BOTH, Controller, LastWriter, Gate, BOTH, BOTH, BOTH, Marker, BOTH, BOTH
+    for old, new, last, gate, marker, controller in itertools.product(
+        Locks, Locks, LastWriter, Gate, Marker, Controller
     ):
-        (old, new, other, controller, last, gate, announced, begun, ended, marker, time_over, accept) = combination
-        yield Facts(
-            old=old,
-            new=new,
-            other_writer=other,
-            controller=controller,
-            last_writer=last,
-            gate=gate,
-            announced=announced,
-            begun=begun,
-            sessions_ended=ended,
-            marker=marker,
-            time_over=time_over,
-            accept_data_loss=accept,
-        )
+        for other, announced, begun, ended, time_over, accept in itertools.product(BOTH, repeat=6):
+            yield Facts(
+                old=old,
+                new=new,
+                other_writer=other,
+                controller=controller,
+                last_writer=last,
+                gate=gate,
+                announced=announced,
+                begun=begun,
+                sessions_ended=ended,
+                marker=marker,
+                time_over=time_over,
+                accept_data_loss=accept,
+            )
 
 
 DECISIONS: dict[Facts, Decision] = {facts: decide(facts) for facts in every_combination()}
