@@ -10,7 +10,7 @@ import copy
 import datetime
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -31,12 +31,22 @@ class Editor:
     def __init__(self, app: App) -> None:
         self._app = app
         self._changed: dict[Path, dict[str, Any]] = {}
+        self._copied: set[int] = set()
+
+    def resources(self, file: Path, template: Mapping[str, Any]) -> dict[str, Any]:
+        """The resources of a template, free to be added to and taken from."""
+        if file not in self._changed:
+            self._changed[file] = {**template, "Resources": dict(template["Resources"])}
+        found: dict[str, Any] = self._changed[file]["Resources"]
+        return found
 
     def definition(self, resource: Resource) -> dict[str, Any]:
-        file = resource.stack.file
-        if file not in self._changed:
-            self._changed[file] = copy.deepcopy(dict(resource.stack.template))
-        found: dict[str, Any] = self._changed[file]["Resources"][resource.logical_id]
+        """The definition of a resource, free to be changed."""
+        resources = self.resources(resource.stack.file, resource.stack.template)
+        if id(resource) not in self._copied:
+            self._copied.add(id(resource))
+            resources[resource.logical_id] = copy.deepcopy(resources[resource.logical_id])
+        found: dict[str, Any] = resources[resource.logical_id]
         return found
 
     def put(self, resource: Resource, path: str, value: JSON) -> None:
@@ -56,9 +66,7 @@ class Editor:
         return True
 
     def drop(self, resource: Resource) -> None:
-        self.definition(resource)
-        resources: dict[str, Any] = self._changed[resource.stack.file]["Resources"]
-        del resources[resource.logical_id]
+        self.resources(resource.stack.file, resource.stack.template).pop(resource.logical_id, None)
 
     def retain_nothing(self, resource: Resource) -> None:
         self.definition(resource)["DeletionPolicy"] = "Delete"
@@ -240,8 +248,7 @@ def _open_route(editor: Editor, resource: Resource, app: App) -> bool:
             table = app.target(association["RouteTableId"], "AWS::EC2::RouteTable")
             if table is None or not gateways or table.stack is not gateways[0].stack:
                 continue
-            editor.definition(table)
-            resources = editor._changed[table.stack.file]["Resources"]
+            resources = editor.resources(table.stack.file, table.stack.template)
             resources["MutantRoute"] = {
                 "Type": "AWS::EC2::Route",
                 "Properties": {
@@ -766,8 +773,8 @@ def _seen(evaluation: Evaluation) -> set[tuple[str, str, str, str]]:
     }
 
 
-def targeted(app: App, *, today: datetime.date) -> Score:
-    """Try every mutation of the catalogue on every resource that its rule passes."""
+def targeted(app: App, *, today: datetime.date, each: int | None = None) -> Score:
+    """Try every mutation of the catalogue on every resource that its rule passes, or on the first `each` of them."""
     score = Score()
     by_rule: dict[str, list[Mutation]] = {}
     for mutation in CATALOGUE:
@@ -781,12 +788,15 @@ def targeted(app: App, *, today: datetime.date) -> Score:
         if not passing:
             score.without_resource.append(rule_id)
         for mutation in by_rule.get(rule_id, ()):
+            tried = 0
             for resource in passing:
                 editor = Editor(app)
-                if mutation.change(editor, resource, app):
-                    after = _evaluated(editor.app(), [rule_id], today)
-                    killed = bool(_seen(after) - seen)
-                    score.mutants.append(Mutant(mutation.title, resource, rule_id, killed))
+                if tried == each or not mutation.change(editor, resource, app):
+                    continue
+                tried += 1
+                after = _evaluated(editor.app(), [rule_id], today)
+                killed = bool(_seen(after) - seen)
+                score.mutants.append(Mutant(mutation.title, resource, rule_id, killed))
     return score
 
 
