@@ -35,7 +35,7 @@ def describe(
         lines.append(f"{number:>{width}}. {_step(plan, step, before=before)}")
         before = step.weight_percent
     if not plan.switches_writer:
-        lines.append(f"The writer stays where it is: {plan.direction.writer_source}, or whichever it is now.")
+        lines.append("The writer stays where it is.")
     if plan.direction.pointer is Pointer.FRONT_DOOR:
         lines.append(
             f"DNS answers live for {plan.dns.ttl_seconds} s, so that each step is watched for at least "

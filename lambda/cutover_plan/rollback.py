@@ -1,4 +1,4 @@
-"""Rolling back is moving forward with the roles exchanged: gradually by a plan, or at once in as few changes as can be."""
+"""Rolling back is moving forward with the roles exchanged: gradually by a plan, or at once in the fewest changes."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from an unbroken series of samples.
 ``blame``: the same, except that each sample counts no more than its comparison with the other environment does. That
 is still a supermartingale while in every sample the environment is within what is tolerated, *or* no worse than the
 other one, and so rolls back neither a healthy environment nor one that shares its trouble with the other. There is
-one ratio for each factor, and their mean decides.
+one ratio for each factor, and their weighted mean decides.
 
 Both are held at the lower bound once they are there, so that the watch goes on and trouble that begins late is found.
 Each sample at the bound is a new start there: it adds at most (false alarm probability) x (miss probability) to the
@@ -67,7 +67,7 @@ class Evidence:
         health: Logarithm of the likelihood ratio against the tolerated rate.
         proved: Health was shown, and has not been in doubt since.
         blame: Logarithms of the likelihood ratios that roll back.
-        blamed: Their mean has reached the bound. This stays.
+        blamed: Their weighted mean has reached the bound. This stays.
         step: All that was counted in this step.
         recent: What was counted since ``blame`` was last at its lower bound.
         missing_in_a_row: Samples without counts up to now.
@@ -118,7 +118,14 @@ class Evidence:
 
         Raises:
             ObservationError: A sample was counted before, is not complete yet, or begins between two samples.
+            EvidenceError: The evidence was begun with other settings.
         """
+        ratios = len(settings.worse_factors) if self.other else 1
+        if len(self.blame) != ratios:
+            raise EvidenceError(
+                f"blame: {len(self.blame)} numbers, allowed: {ratios}, one for each of worse_factors, "
+                "which must stay the same while a step is watched"
+            )
         period = settings.period_seconds
         result = self
         for sample in observation.samples:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from verdict.observation import Counts
 from verdict.settings import Settings
@@ -36,10 +37,19 @@ def comparison_ratio(counts: Counts, other: Counts, *, factor: float) -> float:
     return counts.bad * math.log(factor) - bad_of_both * math.log1p(share * (factor - 1))
 
 
+LAST_WEIGHT: Final = 0.9
+"""Weight of the largest factor in the mean: nearly all, because a bad release among healthy ones is the usual case."""
+
+
 def mean_ratio(ratios: Sequence[float]) -> float:
-    """Logarithm of the mean of ratios that are given as logarithms."""
+    """Logarithm of the weighted mean of ratios that are given as logarithms, in ascending order of their factors."""
+    if len(ratios) == 1:
+        return ratios[0]
+    rest = (1 - LAST_WEIGHT) / (len(ratios) - 1)
+    weights = (*[rest] * (len(ratios) - 1), LAST_WEIGHT)
     largest = max(ratios)
-    return largest + math.log(sum(math.exp(each - largest) for each in ratios) / len(ratios))
+    total = sum(weight * math.exp(each - largest) for weight, each in zip(weights, ratios, strict=True))
+    return largest + math.log(total)
 
 
 def drift(settings: Settings, rate: float) -> float:

@@ -51,9 +51,9 @@ class Settings:
         bad_percent: Share of bad requests that must be found.
         false_alarm_probability: Most that a healthy environment is rolled back with, in each step.
         miss_probability: Most that an environment at ``bad_percent`` passes with, in each step.
-        worse_factors: How many times worse than the other environment, in odds, is looked for; several are looked
-            for at once, because a large factor finds a bad release among healthy ones sooner, and a small one finds
-            it while both suffer from something else.
+        worse_factors: How many times worse than the other environment, in odds, is looked for. Several are looked
+            for at once: a large factor finds a bad release among healthy ones sooner, a small one finds it while
+            both suffer from something else.
         largest_compared_percent: Up to this weight of the new environment is it compared with the other one. Beyond
             it the few requests of the other one would clear the new one only after many more bad answers.
         period_seconds: Length of a sample.
