@@ -5,6 +5,7 @@ Exit status: 0 nothing found, 1 findings, 2 the input cannot be read or is wrong
 
 import argparse
 import datetime
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,4 +83,9 @@ def _selected(ids: str | None) -> list[Rule]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except BrokenPipeError:
+        # Whoever reads has read enough, e.g. `| head`; Python would complain once more when it closes the pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FINDINGS)

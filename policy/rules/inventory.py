@@ -44,14 +44,12 @@ _BUCKET = {
 )
 def component_tagged(place: Resource, _app: App) -> Iterator[Objection]:
     tags = tags_of(place)
-    if not tags.get("Environment"):
-        yield objection(
-            place["Tags"], "a tag Environment", seen=", ".join(sorted(tags)) or "no tags", detail="Environment"
-        )
+    lacking = [] if tags.get("Environment") else ["Environment"]
     if not any(tags.get(key) for key in OWNING):
-        yield objection(
-            place["Tags"], "a tag " + " or ".join(OWNING), seen=", ".join(sorted(tags)) or "no tags", detail="owner"
-        )
+        lacking.append(" or ".join(OWNING))
+    if lacking:
+        seen = f"only {', '.join(sorted(tags))}" if tags else "no tags"
+        yield objection(place["Tags"], f"the tags {' and '.join(lacking)}", seen=seen)
 
 
 _SERVICE = {"Service": resource("AWS::ECS::Service", PropagateTags="SERVICE", EnableECSManagedTags=True)}

@@ -19,7 +19,7 @@ from policy.engine import (
 )
 from policy.rules.transit import redirects_to_https
 from policy.statements import names_everything, statements
-from policy.templates import App, Resource, View
+from policy.templates import MISSING, App, Resource, View
 
 ADMINISTRATION_PORTS = {22: "SSH", 3389: "RDP", 5985: "WinRM", 5986: "WinRM", 23: "Telnet"}
 EVERYWHERE_PREFIX = 8
@@ -692,7 +692,8 @@ def attribute(place: Resource, key: str, attributes: str = "LoadBalancerAttribut
     for entry in place[attributes].items():
         if entry["Key"].text == key:
             return entry["Value"]
-    return place[attributes]["not there"]
+    whole = place[attributes]
+    return whole if whole.unknown else View(place, whole.path, MISSING)
 
 
 def is_application(balancer: Resource, _app: App) -> bool:

@@ -1,5 +1,6 @@
 """Account data and credentials travel only over strong cryptography, with certificates that are checked."""
 
+import re
 from collections.abc import Iterator
 
 from policy.engine import (
@@ -222,6 +223,16 @@ def engine_family(database: Resource) -> str:
     return next((family for family in _FORCES_TLS if family in engine), "")
 
 
+_TLS_BY_DEFAULT = {"postgres": 15, "aurora-postgresql": 17}
+"""Engines that refuse plain connections by themselves, from which major version on."""
+
+
+def _refuses_by_default(database: Resource) -> bool:
+    lowest = _TLS_BY_DEFAULT.get(database["Engine"].text)
+    major = re.match(r"\d+", database["EngineVersion"].text)
+    return lowest is not None and major is not None and int(major[0]) >= lowest
+
+
 def parameter_group(database: Resource, app: App) -> Resource | None:
     """The parameter group whose parameters hold for a cluster, or for an instance that is in none."""
     if database.type == "AWS::RDS::DBCluster":
@@ -247,12 +258,17 @@ def parameter_place(database: Resource) -> str:
     fix="Set require_secure_transport to ON (rds.force_ssl to 1 for PostgreSQL) in the parameter group.",
     types=["AWS::RDS::DBCluster", "AWS::RDS::DBInstance"],
     applies=standalone,
-    complies=[DATABASE, _POSTGRES],
+    complies=[
+        DATABASE,
+        _POSTGRES,
+        {"Instance": resource("AWS::RDS::DBInstance", Engine="postgres", EngineVersion="16.4")},
+    ],
     violates=[
         varied(DATABASE, "Parameters.Parameters.require_secure_transport", "OFF"),
         without(DATABASE, "Parameters.Parameters.require_secure_transport"),
         without(DATABASE, "Cluster.DBClusterParameterGroupName"),
         varied(_POSTGRES, "Parameters.Parameters", {"rds.force_ssl": "0"}),
+        {"Instance": resource("AWS::RDS::DBInstance", Engine="postgres", EngineVersion="14.9")},
     ],
 )
 def database_requires_tls(database: Resource, app: App) -> Iterator[Objection]:
@@ -262,10 +278,12 @@ def database_requires_tls(database: Resource, app: App) -> Iterator[Objection]:
     if group is None:
         if place.unknown:
             yield undecided(place, f"a parameter group with {name} on")
-        else:
+        elif not _refuses_by_default(database):
             yield objection(place, f"a parameter group with {name} on")
         return
     value = group["Parameters"][name]
+    if value.missing and _refuses_by_default(database):
+        return
     if value.unknown:
         yield undecided(value, "ON")
     elif value.text.upper() not in ("ON", "1", "TRUE"):
