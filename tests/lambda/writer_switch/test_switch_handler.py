@@ -96,7 +96,7 @@ def test_a_lease_that_may_end_before_the_run_does_not_count(
 
 def test_a_dry_run_needs_no_lease_and_says_that_it_is_missing(invoke: Invoke) -> None:
     answer = invoke({**EVENT, "dry_run": True})
-    assert answer["result"] == "would switch"
+    assert answer["result"] == "would switch", answer["reason"]
     [authorization] = [check for check in answer["checks"] if check["name"] == "authorization"]
     assert (authorization["passed"], "no cutover holds the lease" in authorization["finding"]) == (None, True)
 
@@ -126,15 +126,22 @@ def test_a_wrong_event_is_refused_in_one_line(invoke: Invoke) -> None:
 
 
 def test_no_password_is_in_what_is_logged_or_answered(
-    aws: LocalAws, world: World, table_name: str, invoke: Invoke, caplog: pytest.LogCaptureFixture
+    aws: LocalAws,
+    world: World,
+    settings: HandlerSettings,
+    table_name: str,
+    invoke: Invoke,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    world.documents["green"]["admin"]["password"] = "a-password-that-green-does-not-know"
+    wrong = {**world.documents["green"]["admin"], "password": "a-password-that-green-does-not-know"}
+    aws.secrets_manager().put_secret_value(SecretId=settings.secret_arns["green"].admin, SecretString=json.dumps(wrong))
     aws.hold_lease(table_name, expires_at=time.time() + 300)
     caplog.set_level("INFO", logger="writer_switch")
     said = json.dumps(invoke(EVENT))
     said += "".join(str(record.__dict__) for record in caplog.records if record.name.startswith("writer_switch"))
     assert "payments_admin is not admitted" in said
-    passwords = {str(document["password"]) for documents in world.documents.values() for document in documents.values()}
+    documents = [wrong, *(document for pair in world.documents.values() for document in pair.values())]
+    passwords = {str(document["password"]) for document in documents}
     assert not [password for password in passwords if password in said]
 
 
