@@ -104,6 +104,10 @@ pci-mutations: synth ## Break the templates in every way that a rule guards agai
 bench-policy: synth ## Measure what the policy pack adds to a synthesis (at most 10 % is allowed).
 	$(BIN)/python -m policy.benchmark $(OUT)
 
+.PHONY: bench-verdict
+bench-verdict: $(VENV)/.dev ## Compare the verdict with the rules of Flagger, Argo Rollouts and alarms (BENCH_ARGS=--json, --runs N, --seed N).
+	$(BIN)/python -m benchmarks.bench_verdict $(BENCH_ARGS)
+
 .PHONY: clean
 clean: ## Remove what the targets made, the environment too.
 	rm -rf $(VENV) node_modules $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
