@@ -35,6 +35,10 @@ ALB_IDLE_TIMEOUT_SECONDS = 60
 """How long the load balancer waits for an answer; a request that is held must be answered before."""
 
 
+TAKEN_SCHEMAS = ("awsdms_control", "information_schema", "mysql", "performance_schema", "sys")
+"""Schemas that are there already."""
+
+NOT_ROUTABLE = tuple(ipaddress.ip_network(block) for block in ("0.0.0.0/8", "100.64.0.0/10", "224.0.0.0/3"))
 RFC_1918 = tuple(ipaddress.ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 
 KNOWN_ENDPOINTS = (
@@ -97,7 +101,7 @@ def unknown_value(value: Any, allowed: Sequence[str]) -> str:
 
 def _matching(pattern: str, allowed: str) -> AfterValidator:
     """A check against ``pattern`` whose message says what is ``allowed``."""
-    compiled = re.compile(pattern)
+    compiled = re.compile(pattern, re.ASCII)
 
     def check(value: str) -> str:
         if not compiled.fullmatch(value):
@@ -114,6 +118,9 @@ def _ipv4_network(value: str) -> str:
         raise ValueError(f"must be an IPv4 CIDR block whose host bits are zero ({error})") from None
     if network.version != 4:
         raise ValueError("must be an IPv4 CIDR block")
+    # Python also takes an address alone, and a mask in place of the length; EC2 takes neither.
+    if str(network) != value:
+        raise ValueError(f"must be written as {network}")
     return value
 
 
@@ -174,11 +181,22 @@ def _performance_insights_days(value: int) -> int:
     return value
 
 
-def _ipv4_address(value: str) -> str:
+def _public_address(value: str) -> str:
     try:
-        ipaddress.IPv4Address(value)
+        address = ipaddress.IPv4Address(value)
     except ValueError:
         raise ValueError("must be an IPv4 address such as 198.51.100.10") from None
+    # ("Values that you specify when you create or update health checks", Route 53 developer guide)
+    if address.is_loopback or address.is_link_local or any(address in block for block in (*RFC_1918, *NOT_ROUTABLE)):
+        raise ValueError("must be a public address: Route 53 checks the health of no private one")
+    return value
+
+
+def _schema_of_ours(value: str) -> str:
+    if value in TAKEN_SCHEMAS or value.startswith("loopback_"):
+        raise ValueError(
+            f"must not be a schema that MySQL or replication uses ({', '.join(TAKEN_SCHEMAS)}, loopback_*)"
+        )
     return value
 
 
@@ -198,7 +216,7 @@ Cidr = Annotated[str, AfterValidator(_ipv4_network)]
 VpcCidr = Annotated[Cidr, AfterValidator(_vpc_network)]
 PreviewCidr = Annotated[Cidr, AfterValidator(_not_everybody)]
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
-IPv4 = Annotated[str, AfterValidator(_ipv4_address)]
+PublicIPv4 = Annotated[str, AfterValidator(_public_address)]
 Port = Annotated[int, AfterValidator(_port)]
 SecretArn = Annotated[
     str,
@@ -208,7 +226,9 @@ SecretArn = Annotated[
     ),
 ]
 SchemaName = Annotated[
-    str, _matching(r"[a-z][a-z0-9_]{0,62}", "a schema name: a letter, then letters, digits and underscores")
+    str,
+    _matching(r"[a-z][a-z0-9_]{0,62}", "a schema name: a letter, then letters, digits and underscores"),
+    AfterValidator(_schema_of_ours),
 ]
 DatabaseInstanceClass = Annotated[
     str, _matching(r"(r\d\w*|x2\w*)\.\d*x?large", "a memory-optimised Aurora class such as r7g.large")
@@ -263,7 +283,7 @@ class Network(Model):
     cidr: VpcCidr = "10.20.0.0/16"
     interface_endpoints: Annotated[tuple[EndpointName, ...], *_tuple_of(), _DISTINCT] = KNOWN_ENDPOINTS
     egress_destinations: Annotated[tuple[EgressDestination, ...], *_tuple_of()] = ()
-    preview_cidrs: Annotated[tuple[PreviewCidr, ...], *_tuple_of(1), Field(max_length=4)]
+    preview_cidrs: Annotated[tuple[PreviewCidr, ...], *_tuple_of(1), Field(max_length=4), _DISTINCT]
 
 
 class Domain(Model):
@@ -298,7 +318,7 @@ class LegacyEndpoint(Model):
         health_path: what the Route 53 health check asks for.
     """
 
-    addresses: Annotated[tuple[IPv4, ...], *_tuple_of(1), Field(max_length=8)]
+    addresses: Annotated[tuple[PublicIPv4, ...], *_tuple_of(1), Field(max_length=8), _DISTINCT]
     port: Port = 443
     health_path: Annotated[str, _matching(r"/[\x21-\x7e]*", "a path that starts with /")] = "/"
 
@@ -308,7 +328,8 @@ class LegacyDatabase(Model):
 
     Attributes:
         secret_arn: secret with username, password, host and port for the replication account.
-        secret_key_arn: the key that the secret is encrypted with.
+        secret_key_arn: the key that its secrets are encrypted with.
+        admin_secret_arn: the same for the account that locks the application's accounts when the writer switches.
         application_secret_arn: the same for the application account that the services use.
         cidr: network in which it lives, routed through ``transit_gateway_id``.
         port: its TCP port.
@@ -321,6 +342,7 @@ class LegacyDatabase(Model):
         str,
         _matching(r"arn:aws:kms:us-east-1:\d{12}:key/[0-9a-f-]{36}", "the ARN of a KMS key in us-east-1"),
     ]
+    admin_secret_arn: SecretArn
     application_secret_arn: SecretArn
     cidr: Cidr
     port: Port = 3306
@@ -471,7 +493,9 @@ class Alarms(Model):
     database_free_memory_mib: Annotated[int, Field(ge=64)] = 1024
     evaluation_minutes: Annotated[int, Field(ge=1, le=60)] = 3
     emails: Annotated[
-        tuple[Annotated[str, _matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")], ...], *_tuple_of()
+        tuple[Annotated[str, _matching(r"[^@\s]+@[^@\s]+\.[^@\s]+", "an e-mail address")], ...],
+        *_tuple_of(),
+        _DISTINCT,
     ] = ()
 
 

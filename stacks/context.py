@@ -10,7 +10,7 @@ import copy
 import difflib
 import ipaddress
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -23,14 +23,18 @@ from stacks.config import (
     FARGATE_MEMORY_MIB,
     MANAGED_TAGS,
     REQUIRED_TAGS,
+    Color,
     ConfigurationError,
     StageConfig,
     shown,
     unknown_value,
 )
 
-Check = Callable[[StageConfig], str | None]
+Check = Callable[[StageConfig], Iterable[str]]
 _checks: list[tuple[tuple[str, ...], Check]] = []
+
+MAX_TAGS = 50
+"""Tags that AWS allows on a resource."""
 
 
 def _check(*reads: str) -> Callable[[Check], Check]:
@@ -44,20 +48,20 @@ def _check(*reads: str) -> Callable[[Check], Check]:
 
 
 @_check("project", "name")
-def _names_leave_room(stage: StageConfig) -> str | None:
+def _names_leave_room(stage: StageConfig) -> Iterator[str]:
     room = DMS_IDENTIFIER_LENGTH - len("-legacy-to-blue")
-    if len(stage.prefix) <= room:
-        return None
-    return (
-        f"project: with the name of the stage it makes {stage.prefix}, {len(stage.prefix)} characters; at most {room} "
-        f"leave room for the identifiers of the DMS tasks"
-    )
+    if len(stage.prefix) > room:
+        yield (
+            f"project: with the name of the stage it makes {stage.prefix}, {len(stage.prefix)} characters; at most "
+            f"{room} leave room for the identifiers of the DMS tasks"
+        )
 
 
 def _require_tag(key: str) -> None:
     @_check(f"tags.{key}")
-    def present(stage: StageConfig) -> str | None:
-        return None if key in stage.tags else f"tags.{key}: is missing; {' and '.join(REQUIRED_TAGS)} are required"
+    def present(stage: StageConfig) -> Iterator[str]:
+        if key not in stage.tags:
+            yield f"tags.{key}: is missing; {' and '.join(REQUIRED_TAGS)} are required"
 
 
 for _required in REQUIRED_TAGS:
@@ -65,114 +69,138 @@ for _required in REQUIRED_TAGS:
 
 
 @_check("tags")
-def _tags_are_free(stage: StageConfig) -> str | None:
+def _tags_are_free(stage: StageConfig) -> Iterator[str]:
+    seen: dict[str, str] = {}
     for key in stage.tags:
-        if key in MANAGED_TAGS:
-            return f"tags.{key}: is set by the stacks themselves (blue, green or shared) and cannot be configured"
-        if key.lower().startswith("aws:"):
-            return f"tags.{key}: must not start with aws:, which AWS reserves"
-    return None
+        # IAM takes keys that differ in case only for the same key, and refuses the second.
+        if key.lower() in (managed.lower() for managed in MANAGED_TAGS):
+            yield f"tags.{key}: is set by the stacks themselves (blue, green or shared) and cannot be configured"
+        elif key.lower().startswith("aws:"):
+            yield f"tags.{key}: must not start with aws:, which AWS reserves"
+        elif key.lower() in seen:
+            yield f"tags.{key}: differs from {seen[key.lower()]} in case only, which IAM refuses"
+        seen.setdefault(key.lower(), key)
+    most = MAX_TAGS - len(MANAGED_TAGS)
+    if len(stage.tags) > most:
+        yield f"tags: are {len(stage.tags)}; at most {most} leave room for those that the stacks set themselves"
 
 
 @_check("network.cidr", "network.egress_destinations")
-def _egress_leaves_the_vpc(stage: StageConfig) -> str | None:
-    for destination in stage.network.egress_destinations:
+def _egress_leaves_the_vpc(stage: StageConfig) -> Iterator[str]:
+    for number, destination in enumerate(stage.network.egress_destinations):
         if _overlap(destination.cidr, stage.network.cidr):
-            return (
-                f"network.egress_destinations: {destination.cidr} overlaps network.cidr {stage.network.cidr}; "
-                f"a destination lies outside the VPC"
+            yield (
+                f"network.egress_destinations.{number}.cidr: {destination.cidr} overlaps network.cidr "
+                f"{stage.network.cidr}; a destination lies outside the VPC"
             )
-    return None
+
+
+@_check("network.egress_destinations")
+def _egress_destinations_differ(stage: StageConfig) -> Iterator[str]:
+    seen: set[tuple[str, int]] = set()
+    for number, destination in enumerate(stage.network.egress_destinations):
+        if (destination.cidr, destination.port) in seen:
+            yield (
+                f"network.egress_destinations.{number}: {destination.cidr} port {destination.port} is named already; "
+                f"each destination must be named only once"
+            )
+        seen.add((destination.cidr, destination.port))
 
 
 @_check("network.cidr", "legacy_database.cidr")
-def _legacy_lies_outside_the_vpc(stage: StageConfig) -> str | None:
+def _legacy_lies_outside_the_vpc(stage: StageConfig) -> Iterator[str]:
     legacy = stage.legacy_database
     if legacy and _overlap(legacy.cidr, stage.network.cidr):
-        return f"legacy_database.cidr: {legacy.cidr} overlaps network.cidr {stage.network.cidr}; they must be apart"
-    return None
+        yield f"legacy_database.cidr: {legacy.cidr} overlaps network.cidr {stage.network.cidr}; they must be apart"
 
 
 @_check("legacy_database.ca_certificate_file")
-def _legacy_authority_exists(stage: StageConfig) -> str | None:
+def _legacy_authority_exists(stage: StageConfig) -> Iterator[str]:
     if stage.legacy_database is None:
-        return None
+        return
     name = stage.legacy_database.ca_certificate_file
     path = PROJECT / name
-    key = f"legacy_database.ca_certificate_file: {name}"
-    if not path.is_file():
-        return f"{key} does not exist; name a PEM file, relative to the project"
+    key = f"legacy_database.ca_certificate_file: {shown(name)}"
     try:
         ssl.create_default_context(cafile=str(path))
     except ssl.SSLError:
-        return f"{key} holds no certificates in PEM"
-    return None
+        yield f"{key} holds no certificates; name a PEM file, relative to the project"
+    except (OSError, ValueError):
+        yield f"{key} cannot be read; name a PEM file, relative to the project"
+
+
+@_check("domain.record_name")
+def _payments_host_is_no_environments(stage: StageConfig) -> Iterator[str]:
+    if stage.domain.record_name in (color.value for color in Color):
+        yield f"domain.record_name: {stage.domain.record_name} is the name of an environment; choose another label"
 
 
 @_check("network.interface_endpoints")
-def _workloads_reach_their_services(stage: StageConfig) -> str | None:
+def _workloads_reach_their_services(stage: StageConfig) -> Iterator[str]:
     try:
         require_endpoints(stage.network.interface_endpoints)
     except MissingEndpointError as error:
-        return str(error)
-    return None
+        yield str(error)
 
 
 @_check("database.payment_schema", "database.control_schema")
-def _schemas_differ(stage: StageConfig) -> str | None:
+def _schemas_differ(stage: StageConfig) -> Iterator[str]:
     if stage.database.payment_schema == stage.database.control_schema:
-        return f"database.control_schema: {stage.database.control_schema} must differ from database.payment_schema"
-    return None
+        yield f"database.control_schema: {stage.database.control_schema} must differ from database.payment_schema"
 
 
 @_check("compute.cpu_units", "compute.memory_mib")
-def _memory_goes_with_cpu(stage: StageConfig) -> str | None:
+def _memory_goes_with_cpu(stage: StageConfig) -> Iterator[str]:
     allowed = FARGATE_MEMORY_MIB[stage.compute.cpu_units]
-    if stage.compute.memory_mib in allowed:
-        return None
-    return (
-        f"compute.memory_mib: {stage.compute.memory_mib} does not go with cpu_units {stage.compute.cpu_units}; "
-        f"allowed are {allowed[0]} to {allowed[-1]} in steps of 1024"
-    )
+    if stage.compute.memory_mib not in allowed:
+        yield (
+            f"compute.memory_mib: {stage.compute.memory_mib} does not go with cpu_units {stage.compute.cpu_units}; "
+            f"allowed are {allowed[0]} to {allowed[-1]} in steps of 1024"
+        )
 
 
 @_check("compute.max_tasks", "compute.peak_requests_per_second", "compute.requests_per_second_per_task")
-def _tasks_carry_the_peak(stage: StageConfig) -> str | None:
+def _tasks_carry_the_peak(stage: StageConfig) -> Iterator[str]:
     compute = stage.compute
-    if compute.max_tasks >= compute.min_tasks:
-        return None
-    return (
-        f"compute.max_tasks: {compute.max_tasks} must be at least {compute.min_tasks}, which "
-        f"{compute.peak_requests_per_second} requests a second need at {compute.requests_per_second_per_task} a task"
-    )
+    if compute.max_tasks < compute.min_tasks:
+        yield (
+            f"compute.max_tasks: {compute.max_tasks} must be at least {compute.min_tasks}, which "
+            f"{compute.peak_requests_per_second} requests a second need at {compute.requests_per_second_per_task} a "
+            f"task"
+        )
 
 
 @_check("front_door.deregistration_delay_seconds", "compute.hold_seconds")
-def _held_requests_are_answered(stage: StageConfig) -> str | None:
+def _held_requests_are_answered(stage: StageConfig) -> Iterator[str]:
     delay, hold = stage.front_door.deregistration_delay_seconds, stage.compute.hold_seconds
-    if delay >= hold:
-        return None
-    return f"front_door.deregistration_delay_seconds: {delay} must not be less than compute.hold_seconds {hold}"
+    if delay < hold:
+        yield f"front_door.deregistration_delay_seconds: {delay} must not be less than compute.hold_seconds {hold}"
 
 
 @_check("backup.retention_days", "backup.vault_lock")
-def _vault_lock_admits_the_plan(stage: StageConfig) -> str | None:
+def _vault_lock_admits_the_plan(stage: StageConfig) -> Iterator[str]:
     lock, days = stage.backup.vault_lock, stage.backup.retention_days
-    if lock is None or lock.min_retention_days <= days <= lock.max_retention_days:
-        return None
-    return (
-        f"backup.retention_days: {days} must lie between vault_lock.min_retention_days {lock.min_retention_days} and "
-        f"vault_lock.max_retention_days {lock.max_retention_days}, or every job fails"
-    )
+    if lock is None:
+        return
+    if lock.min_retention_days > lock.max_retention_days:
+        yield (
+            f"backup.vault_lock.min_retention_days: {lock.min_retention_days} must not be more than "
+            f"backup.vault_lock.max_retention_days {lock.max_retention_days}"
+        )
+    elif not lock.min_retention_days <= days <= lock.max_retention_days:
+        yield (
+            f"backup.retention_days: {days} must lie between backup.vault_lock.min_retention_days "
+            f"{lock.min_retention_days} and backup.vault_lock.max_retention_days {lock.max_retention_days}, or every "
+            f"job fails"
+        )
 
 
 @_check("backup.retention_days", "database.backup_retention_days")
-def _backup_keeps_the_clusters_retention(stage: StageConfig) -> str | None:
+def _backup_keeps_the_clusters_retention(stage: StageConfig) -> Iterator[str]:
     # Continuous backup takes the cluster's retention over; equal values keep the template and the cluster in step.
     plan, cluster = stage.backup.retention_days, stage.database.backup_retention_days
-    if plan == cluster:
-        return None
-    return f"backup.retention_days: {plan} must equal database.backup_retention_days {cluster}"
+    if plan != cluster:
+        yield f"backup.retention_days: {plan} must equal database.backup_retention_days {cluster}"
 
 
 def _overlap(one: str, other: str) -> bool:
@@ -222,9 +250,7 @@ def load(context: Mapping[str, Any]) -> StageConfig:
         stage = _without(wanted, [_path(each) for each in details])
     for reads, check in _checks:
         if not any(_touches(bad, read) for bad in wrong for read in reads):
-            mistake = check(stage)
-            if mistake:
-                mistakes.append(f"stages.{name}.{mistake}")
+            mistakes += [f"stages.{name}.{mistake}" for mistake in check(stage)]
     if mistakes:
         raise ConfigurationError(mistakes)
     return stage
@@ -261,13 +287,37 @@ def _path(details: ErrorDetails) -> list[str]:
     return [str(part) for part in details["loc"] if part != "[key]" and not str(part).startswith("function-")]
 
 
+# What is allowed, in the words of JSON, where pydantic says it in those of Python.
+_ALLOWED: Mapping[str, str] = {
+    "bool_type": "must be true or false",
+    "dict_type": "must be an object",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "model_type": "must be an object",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} character(s)",
+    "string_type": "must be a text",
+    "too_long": "must have at most {max_length} entries",
+    "too_short": "must have at least {min_length} entry",
+    "tuple_type": "must be a list",
+}
+
+
 def _explain(stage: str, details: ErrorDetails) -> str:
     path = _path(details)
-    key = ".".join([stage, *path])
+    # A key that is written wrong can hold anything, a line break too.
+    key = ".".join([stage, *(part if part.isprintable() else ascii(part) for part in path)])
     if details["type"] == "missing":
         return f"{key}: is missing and has no default"
     if details["type"] == "extra_forbidden":
         return f"{key}: is not a key of the configuration{_suggest(path)}"
+    if details["type"] in _ALLOWED:
+        message = _ALLOWED[details["type"]].format(**details.get("ctx", {}))
+        return f"{key}: {message}, got {shown(details['input'])}"
     message = details["msg"].removeprefix("Value error, ").removeprefix("Input ").replace("\n", " ")
     return f"{key}: {message[0].lower()}{message[1:]}, got {shown(details['input'])}"
 
