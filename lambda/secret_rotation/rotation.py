@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from cutover_state.lease import LeaseUnreadableError, read_lease
 from database_access import accounts
 from database_access.accounts import AccountState
+from database_access.admin import open_as_admin
 from database_access.controller_lock import controller_lock
 from database_access.credentials import (
     EXCLUDED_CHARACTERS,
@@ -29,7 +30,6 @@ from database_access.deadline import Deadline
 from database_access.errors import (
     AccessDeniedError,
     AccountLockedError,
-    DatabaseAccessError,
     LockNotAvailableError,
 )
 from database_access.grants import changes
@@ -343,16 +343,7 @@ class Rotation:
                 f"secret {secret.name}: host and port must be those of the admin secret, {admin.host}:{admin.port}, "
                 f"got {secret.host}:{secret.port}"
             )
-        try:
-            return self.connect(admin, deadline=self.deadline)
-        except AccessDeniedError as error:
-            denied: DatabaseAccessError = error
-        try:
-            return self.connect(
-                read_secret(self.secrets_manager, arn, pair=False, stage=PENDING), deadline=self.deadline
-            )
-        except (AccessDeniedError, SecretVersionMissingError):
-            raise denied from None
+        return open_as_admin(self.connect, self.secrets_manager, admin, arn=arn, deadline=self.deadline)
 
     @contextmanager
     def _sole_controller(self, session: Session) -> Iterator[None]:
