@@ -286,18 +286,22 @@ def test_the_whole_rotation_can_be_repeated_once_it_is_finished(world: World, ki
 
 @dataclass(frozen=True)
 class Case:
+    """Attributes: alternate_exists: with other grants than the current account; otherwise it must be created."""
+
     kind: SecretKind
     locked: bool = False
     tasks: int = 0
+    alternate_exists: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind.value}{'-locked' if self.locked else ''}"
+        return f"{self.kind.value}{'-locked' * self.locked}{'-outdated' * self.alternate_exists}"
 
 
 CASES = [
     Case(SecretKind.ADMIN),
     Case(SecretKind.APPLICATION),
     Case(SecretKind.APPLICATION, locked=True),
+    Case(SecretKind.APPLICATION, alternate_exists=True),
     Case(SecretKind.REPLICATION, tasks=2),
 ]
 
@@ -321,7 +325,7 @@ def wait_for_the_schedule(world: World, kind: SecretKind, version_id: str, broke
 def test_it_can_die_after_any_side_effect_and_be_retried(
     make_world: Callable[..., World], case: Case, retry: Callable[[World, SecretKind, str, Step], None]
 ) -> None:
-    """Each crash point in turn. The alternate account is missing, so that its creation is one of them."""
+    """Each crash point in turn."""
     whole = Process()
     world = _prepared(make_world, case)
     _run_until_it_dies(world, case.kind, world.aws.begin_rotation(world.arns[case.kind]), whole)
@@ -330,6 +334,7 @@ def test_it_can_die_after_any_side_effect_and_be_retried(
         where = f"after {effect} ({point})"
         world = _prepared(make_world, case)
         version_id = world.aws.begin_rotation(world.arns[case.kind])
+        started = [world.aws.task_started_at(arn) for arn in world.task_arns]
         process = Process(dies_after=point)
         broken = _run_until_it_dies(world, case.kind, version_id, process)
         process.bury()
@@ -343,6 +348,8 @@ def test_it_can_die_after_any_side_effect_and_be_retried(
         assert world.database.login(world.secret(case.kind)) == expected, where
         assert [world.aws.task_status(arn) for arn in world.task_arns] == ["running"] * case.tasks, where
         assert world.function().tasks.store.read(world.arns[SecretKind.REPLICATION]) is None, where
+        restarted = [world.aws.task_started_at(arn) for arn in world.task_arns]
+        assert all(after > before for before, after in zip(started, restarted, strict=True)), where
         if case.kind is SecretKind.APPLICATION:
             assert world.database.lock_states() == dict.fromkeys(APPLICATION, "locked" if case.locked else "unlocked")
             assert world.database.grants(APPLICATION[0]) == world.database.grants(APPLICATION[1]), where
@@ -352,9 +359,12 @@ def test_it_can_die_after_any_side_effect_and_be_retried(
 
 def _prepared(make_world: Callable[..., World], case: Case) -> World:
     world = make_world(locked=case.locked, tasks=case.tasks)
-    if case.kind.is_pair:
-        alternate = world.secret(case.kind).alternate_username
-        world.database.server.query(f"DROP USER '{alternate}'@'%'")
+    server, alternate = world.database.server, world.secret(case.kind).alternate_username if case.kind.is_pair else None
+    if case.alternate_exists:
+        server.query(f"REVOKE INSERT ON payments.payments FROM '{alternate}'@'%'")
+        server.query(f"GRANT DELETE ON payments.payments TO '{alternate}'@'%'")
+    elif alternate is not None:
+        server.query(f"DROP USER '{alternate}'@'%'")
     return world
 
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ from moto.server import ThreadedMotoServer
 
 if TYPE_CHECKING:
     from mypy_boto3_dms import DatabaseMigrationServiceClient
+    from mypy_boto3_dms.type_defs import ReplicationTaskTypeDef
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
@@ -128,11 +130,16 @@ class LocalAws:
             dms.stop_replication_task(ReplicationTaskArn=arn)
         return arn
 
+    def task_started_at(self, arn: str) -> datetime:
+        """When the task was started last."""
+        return self._task(arn)["ReplicationTaskStartDate"]
+
     def task_status(self, arn: str) -> str:
-        [task] = self.dms().describe_replication_tasks(Filters=[{"Name": "replication-task-arn", "Values": [arn]}])[
-            "ReplicationTasks"
-        ]
-        return task["Status"]
+        return self._task(arn)["Status"]
+
+    def _task(self, arn: str) -> ReplicationTaskTypeDef:
+        found = self.dms().describe_replication_tasks(Filters=[{"Name": "replication-task-arn", "Values": [arn]}])
+        return found["ReplicationTasks"][0]
 
 
 @contextmanager
