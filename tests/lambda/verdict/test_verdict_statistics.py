@@ -1,7 +1,7 @@
 """The promised probabilities, on simulated traffic.
 
 The seeds are fixed, so that a run repeats exactly. The numbers of runs are such that the bounds would hold for any
-seed but one in a million: with a probability p of at most 1.03e-4 in a run, more than 4 of 2,000 runs have a
+seed but one in a million: with a probability p of at most 1.03e-4 in a run, more than 5 of 2,000 runs have a
 probability below 1e-6.
 """
 
@@ -45,7 +45,7 @@ def test_an_environment_at_the_tolerated_rate_is_hardly_ever_rolled_back() -> No
     chance = random.Random(1)  # noqa: S311 - a simulation that must be repeatable
     blamed = sum(blamed_after(chance, 0.002, None) is not None for _ in range(2000))
 
-    assert blamed <= 4
+    assert blamed <= 5
 
 
 def test_an_environment_that_suffers_like_the_other_one_is_hardly_ever_rolled_back() -> None:
@@ -56,7 +56,7 @@ def test_an_environment_that_suffers_like_the_other_one_is_hardly_ever_rolled_ba
         blamed_after(chance, -1, [chance.choice(rates) for _ in range(SAMPLES)]) is not None for _ in range(2000)
     )
 
-    assert blamed <= 4
+    assert blamed <= 5
 
 
 def test_an_environment_at_the_bad_rate_hardly_ever_shows_health() -> None:
