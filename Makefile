@@ -111,3 +111,7 @@ bench-verdict: $(VENV)/.dev ## Compare the verdict with the rules of Flagger, Ar
 .PHONY: clean
 clean: ## Remove what the targets made, the environment too.
 	rm -rf $(VENV) node_modules $(OUT) build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: bench-switch
+bench-switch: $(VENV)/.dev ## Measure how long no payment is taken while the writer is switched (BENCH_ARGS=--json, --repeat N, --delay N).
+	$(BIN)/python -m benchmarks.bench_switch $(BENCH_ARGS)

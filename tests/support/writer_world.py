@@ -277,7 +277,7 @@ class Writers:
                     if connection is None:
                         self._over.wait(0.005)
                         continue
-                began = self._write(connection, name, payment_id, amount)
+                began = self.write(connection, name, payment_id, amount)
             except pymysql.MySQLError as error:
                 if not isinstance(error, pymysql.err.InterfaceError) and error.args[0] not in self._EXPECTED:
                     self.unexpected.append(error)
@@ -303,7 +303,7 @@ class Writers:
         return "", None
 
     @staticmethod
-    def _write(connection: pymysql.Connection[Any], name: str, payment_id: str, amount: int) -> float | None:
+    def write(connection: pymysql.Connection[Any], name: str, payment_id: str, amount: int) -> float | None:
         """When COMMIT was sent, or None when the payment had been committed before."""
         # Few accounts, so that transactions of before and after a switch meet in the same rows.
         debtor, creditor = f"D{amount % 3}", f"C{amount % 3}"
