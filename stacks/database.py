@@ -11,8 +11,9 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from blue_green.database_functions import DatabaseFunctions, Placement
+from blue_green.database_functions import DatabaseFunctions
 from blue_green.payment_database import PaymentDatabase
+from blue_green.runtime_function import Placement
 from blue_green.runtime_layer import RuntimeLayer
 from stacks.chain import DatabaseChain
 from stacks.config import Color, Database

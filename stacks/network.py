@@ -11,7 +11,7 @@ from constructs import Construct
 
 from blue_green.encrypted_log_group import EncryptedLogGroup
 from blue_green.interface_endpoints import InterfaceEndpoints
-from blue_green.runtime_function import RuntimeFunction
+from blue_green.runtime_function import Placement, RuntimeFunction
 from blue_green.service_role import ServiceRole
 from policy.acknowledgement import acknowledge
 from stacks.config import Color, EgressDestination, LegacyDatabase, Network
@@ -270,14 +270,16 @@ class NetworkStack(cdk.NestedStack):
             self,
             "CloseDefaultGroup",
             package="default_security_group",
-            shares=["custom_resource", "database_access"],
             description="Takes every rule out of the VPC's default security group",
-            vpc=self.vpc,
-            subnets=self.compute_subnets,
-            security_group=self.functions_group,
-            functions_key=keys.functions,
-            logs_key=keys.logs,
-            log_retention_days=retention_days,
+            placement=Placement(
+                vpc=self.vpc,
+                subnets=self.compute_subnets,
+                security_group=self.functions_group,
+                functions_key=keys.functions,
+                logs_key=keys.logs,
+                secrets_key=keys.secrets,
+                log_retention_days=retention_days,
+            ),
             timeout=cdk.Duration.minutes(2),
         )
         group = self.vpc.vpc_default_security_group

@@ -13,7 +13,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from blue_green.environment_alarms import EnvironmentAlarms
-from blue_green.notification_topic import NotificationTopic
+from blue_green.notification_topic import FunctionDeliveries, NotificationTopic
 from blue_green.payment_database import PaymentDatabase
 from blue_green.replication_alarms import ReplicationAlarms
 from stacks.chain import Direction
@@ -33,13 +33,17 @@ class ObservabilityStack(cdk.NestedStack):
 
     Attributes:
         topic: told of every alarm.
+        rollback_topic: told of the composite alarms; the cutover listens.
         environments: alarms by environment.
         replication: alarms by replication task.
+        legacy_health: the legacy system does not answer.
     """
 
     topic: NotificationTopic
+    rollback_topic: NotificationTopic
     environments: Mapping[Color, EnvironmentAlarms]
     replication: Mapping[Direction, ReplicationAlarms]
+    legacy_health: cloudwatch.Alarm
 
     def __init__(
         self,
@@ -56,7 +60,9 @@ class ObservabilityStack(cdk.NestedStack):
         replication_instance: str,
         rotations: Mapping[Color, lambda_.IFunction],
         firewall_metric: str,
+        legacy_health_check_id: str,
         keys: Keys,
+        log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id, description="Alarms, notifications and dashboard")
         self.topic = NotificationTopic(
@@ -90,11 +96,26 @@ class ObservabilityStack(cdk.NestedStack):
         every += [alarm for task in self.replication.values() for alarm in task.every]
         every += [self._rotation_alarm(color, function) for color, function in rotations.items()]
         every.append(self._firewall_alarm(firewall_metric))
+        self.legacy_health = self._legacy_alarm(legacy_health_check_id)
+        every.append(self.legacy_health)
         for alarm in every:
             alarm.add_alarm_action(told)
             alarm.add_ok_action(told)
+        # A topic of its own: whatever it says, the cutover that is under way is taken back.
+        self.rollback_topic = NotificationTopic(
+            self,
+            "Rollback",
+            key=keys.logs,
+            display_name="Alarms that take a cutover back",
+            publishers=["cloudwatch.amazonaws.com"],
+            emails=(),
+            function_deliveries=FunctionDeliveries(
+                topic_name=f"{prefix}-rollback", log_retention_days=log_retention_days
+            ),
+        )
+        rolled_back = actions.SnsAction(self.rollback_topic.topic)
         for environment in self.environments.values():
-            environment.composite.add_alarm_action(told)
+            environment.composite.add_alarm_action(rolled_back, told)
             environment.composite.add_ok_action(told)
         self._dashboard(prefix, load_balancer, every)
 
@@ -161,6 +182,25 @@ class ObservabilityStack(cdk.NestedStack):
             evaluation_periods=1,
             # The metric exists only when something was blocked.
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+
+    def _legacy_alarm(self, health_check_id: str) -> cloudwatch.Alarm:
+        return cloudwatch.Alarm(
+            self,
+            "LegacyHealth",
+            alarm_description=f"The legacy system does not answer its health check. Runbook: {RUNBOOK}#legacy",
+            metric=cloudwatch.Metric(
+                namespace="AWS/Route53",
+                metric_name="HealthCheckStatus",
+                dimensions_map={"HealthCheckId": health_check_id},
+                statistic="Minimum",
+                period=cdk.Duration.minutes(1),
+            ),
+            threshold=1,
+            comparison_operator=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            evaluation_periods=3,
+            # Route 53 reports it all the time.
+            treat_missing_data=cloudwatch.TreatMissingData.BREACHING,
         )
 
     def _dashboard(

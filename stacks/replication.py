@@ -43,11 +43,15 @@ class ReplicationStack(cdk.NestedStack):
         instance_identifier: name of the replication instance, a dimension of its metrics.
         tasks: the task of each direction.
         events: topic of what DMS reports.
+        instance: the replication instance.
+        endpoints: both endpoints of every database.
     """
 
     instance_identifier: str
     tasks: Mapping[Direction, dms.CfnReplicationTask]
     events: NotificationTopic
+    instance: dms.CfnReplicationInstance
+    endpoints: Sequence[dms.CfnEndpoint]
 
     def __init__(
         self,
@@ -70,7 +74,7 @@ class ReplicationStack(cdk.NestedStack):
         super().__init__(scope, construct_id, description="DMS between the databases, both ways")
         self._keys = keys
         self.instance_identifier = f"{prefix}-replication"
-        instance = self._instance(replication, vpc, subnets, security_group)
+        instance = self.instance = self._instance(replication, vpc, subnets, security_group)
         secrets = {color.value: databases[color].secrets.replication.secret_arn for color in Color}
         key_arns = dict.fromkeys(secrets, keys.secrets.key_arn)
         certificates = dict.fromkeys(secrets, self._certificate("Rds", RDS_AUTHORITIES))
@@ -85,6 +89,7 @@ class ReplicationStack(cdk.NestedStack):
             for database in chain.databases
             for side in ("source", "target")
         }
+        self.endpoints = tuple(endpoints.values())
         self.tasks = {
             direction: self._task(
                 direction,

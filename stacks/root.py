@@ -11,6 +11,7 @@ from stacks.chain import DatabaseChain
 from stacks.compute import ComputeStack
 from stacks.config import Color, StageConfig
 from stacks.configuration import ConfigurationStack
+from stacks.cutover import CutoverStack
 from stacks.database import DatabaseStack
 from stacks.front_door import FrontDoorStack
 from stacks.network import NetworkStack
@@ -35,6 +36,7 @@ class PaymentsStack(cdk.Stack):
         for key, value in {**config.tags, "Environment": "shared"}.items():
             cdk.Tags.of(self).add(key, value)
         chain = DatabaseChain.of(config)
+        legacy_ca = PROJECT / config.legacy_database.ca_certificate_file if config.legacy_database else None
         days = config.log_retention_days
         security = SecurityStack(self, "Security", prefix=config.prefix)
         keys = security.keys
@@ -63,7 +65,7 @@ class PaymentsStack(cdk.Stack):
             database_groups=network.database_groups,
             functions_group=network.functions_group,
             state_table=state.table,
-            legacy_ca=PROJECT / config.legacy_database.ca_certificate_file if config.legacy_database else None,
+            legacy_ca=legacy_ca,
             keys=keys,
             log_retention_days=days,
         )
@@ -119,7 +121,7 @@ class PaymentsStack(cdk.Stack):
             keys=keys,
             log_retention_days=days,
         )
-        ObservabilityStack(
+        observability = ObservabilityStack(
             self,
             "Observability",
             prefix=config.prefix,
@@ -132,15 +134,44 @@ class PaymentsStack(cdk.Stack):
             replication_instance=replication.instance_identifier,
             rotations=database.rotations,
             firewall_metric=front_door.firewall.metric_name,
+            legacy_health_check_id=routing.legacy_health_check_id,
             keys=keys,
+            log_retention_days=days,
         )
-        BackupStack(
+        backup = BackupStack(
             self,
             "Backup",
             config=config.backup,
             databases=database.databases,
             keys=keys,
             emails=config.alarms.emails,
+        )
+        cutover = CutoverStack(
+            self,
+            "Cutover",
+            prefix=config.prefix,
+            parameter_path=config.parameter_path,
+            root_stack_name=self.stack_name,
+            chain=chain,
+            alarms=config.alarms,
+            min_tasks=config.compute.min_tasks,
+            payment_schema=config.database.payment_schema,
+            domain=config.domain,
+            legacy_database=config.legacy_database,
+            legacy_ca=legacy_ca,
+            state_table=state.table,
+            routing=routing,
+            front_door=front_door,
+            compute=compute,
+            databases=database.databases,
+            replication=replication,
+            observability=observability,
+            backup=backup,
+            vpc=network.vpc,
+            subnets=network.compute_subnets,
+            security_group=network.functions_group,
+            keys=keys,
+            log_retention_days=days,
         )
         ConfigurationStack(
             self,
@@ -155,6 +186,11 @@ class PaymentsStack(cdk.Stack):
                 "database-chain": ",".join(chain.databases),
                 "replication-tasks": ",".join(direction.identifier for direction in chain.directions),
                 "ecs-cluster": compute.cluster.cluster_name,
+                "cutover-state-machine-arn": cutover.workflow.state_machine.state_machine_arn,
+                **{
+                    f"{name}-function-name": function.function.function_name
+                    for name, function in cutover.functions.by_parameter.items()
+                },
             },
             environments={
                 color: {

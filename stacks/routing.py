@@ -32,8 +32,10 @@ class RoutingStack(cdk.NestedStack):
 
     Attributes:
         rule: the weighted listener rule.
+        legacy_health_check_id: health check of the legacy record.
     """
 
+    legacy_health_check_id: str
     rule: elbv2.CfnListenerRule
 
     def __init__(
@@ -117,6 +119,7 @@ class RoutingStack(cdk.NestedStack):
                 ),
             ).attr_health_check_id
         )
+        self.legacy_health_check_id = healthy
         route53.CfnRecordSet(
             self,
             "LegacyRecord",

@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import aws_cdk as cdk
 from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_kms as kms
@@ -19,7 +17,7 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from blue_green.database_secrets import DatabaseSecrets
-from blue_green.runtime_function import SOURCE_ROOT, RuntimeFunction
+from blue_green.runtime_function import SOURCE_ROOT, Placement, RuntimeFunction, packages_of
 from blue_green.runtime_layer import DATABASE_CA_PATH
 from blue_green.staged_folder import PROJECT, copy_source, digest, staged
 from policy.acknowledgement import acknowledge
@@ -32,36 +30,11 @@ SCHEMA_FILES = {
 RESUME_EVERY = cdk.Duration.minutes(15)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where the functions of a stack run and what encrypts for them.
-
-    Attributes:
-        vpc: network of the functions.
-        subnets: subnets of the functions.
-        security_group: security group of the functions.
-        functions_key: encrypts their environment.
-        logs_key: encrypts their logs.
-        secrets_key: encrypts the secrets that they read and write.
-        log_retention_days: retention of their logs.
-        layer: driver and certificate authorities.
-    """
-
-    vpc: ec2.IVpc
-    subnets: ec2.SubnetSelection
-    security_group: ec2.ISecurityGroup
-    functions_key: kms.IKey
-    logs_key: kms.IKey
-    secrets_key: kms.IKey
-    log_retention_days: int
-    layer: lambda_.ILayerVersion
-
-
 def stage_bootstrap() -> Path:
     """Lay out the code of the bootstrap with the SQL it applies, and return the folder."""
 
     def lay_out(target: Path) -> None:
-        for package in ("database_bootstrap", "database_access", "custom_resource"):
+        for package in packages_of("database_bootstrap"):
             copy_source(SOURCE_ROOT / package, target / package)
         for name, source in SCHEMA_FILES.items():
             shutil.copyfile(source, target / "database_bootstrap" / "schema" / name)
@@ -131,7 +104,6 @@ class DatabaseFunctions(Construct):
             "Rotation",
             placement,
             package="secret_rotation",
-            shares=["database_access", "cutover_state"],
             description=f"Rotation of the secrets of the {database} database",
             timeout=cdk.Duration.minutes(15),
             environment={
@@ -155,24 +127,16 @@ class DatabaseFunctions(Construct):
         description: str,
         timeout: cdk.Duration,
         environment: dict[str, str],
-        shares: Sequence[str] = (),
         code: lambda_.Code | None = None,
     ) -> RuntimeFunction:
         return RuntimeFunction(
             self,
             construct_id,
             package=package,
-            shares=shares,
             description=description,
-            vpc=placement.vpc,
-            subnets=placement.subnets,
-            security_group=placement.security_group,
-            functions_key=placement.functions_key,
-            logs_key=placement.logs_key,
-            log_retention_days=placement.log_retention_days,
+            placement=placement,
             timeout=timeout,
             environment={"DATABASE_CA_PATH": DATABASE_CA_PATH, **environment},
-            layers=[placement.layer],
             code=code,
         )
 

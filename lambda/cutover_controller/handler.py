@@ -34,21 +34,21 @@ class EventError(ValueError):
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     """Take the cutover ``cutover_id`` as far as it goes without waiting; the answer as JSON.
 
-    The event may carry ``switched``, the outcome of the writer switch, and ``poll_seconds`` and ``settle_seconds``,
-    with which a rehearsal does not have to wait for real minutes.
+    The event may carry ``switched``, the outcome of the writer switch, and ``request``, the input of the execution:
+    its ``poll_seconds`` and ``settle_seconds`` spare a rehearsal the wait for real minutes.
     """
     structured_log.configure()
     cutover_id = event.get("cutover_id")
     if not isinstance(cutover_id, str) or not cutover_id:
         raise EventError(f"cutover_id: must name the cutover, got {cutover_id!r}")
     wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="controller")
-    answer = advance(_world(wiring, event), cutover_id=cutover_id, switched=event.get("switched"))
+    answer = advance(_world(wiring, event.get("request", {})), cutover_id=cutover_id, switched=event.get("switched"))
     document = answer.document()
     log.info("looked", extra=structured_log.fields(cutover_id=cutover_id, **document))
     return document
 
 
-def _world(wiring: Wiring, event: Mapping[str, Any]) -> World:
+def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
     settings = wiring.settings
     cloudwatch, elbv2, dms = wiring.aws("cloudwatch"), wiring.aws("elbv2"), wiring.aws("dms")
     groups: Mapping[str, str] = settings.mapping("TARGET_GROUP_ARNS")
@@ -79,7 +79,7 @@ def _world(wiring: Wiring, event: Mapping[str, Any]) -> World:
                 now=now,
             ),
             alarms=lambda names: read_alarms(cloudwatch, names),
-            settled_after_seconds=int(event.get("settle_seconds", SETTLED_AFTER_SECONDS)),
+            settled_after_seconds=int(pace.get("settle_seconds", SETTLED_AFTER_SECONDS)),
         )
 
     parameter = wiring.aws("ssm").get_parameter(Name=settings.text("VERDICT_PARAMETER"))["Parameter"]["Value"]
@@ -95,5 +95,5 @@ def _world(wiring: Wiring, event: Mapping[str, Any]) -> World:
         tell=wiring.tell,
         journal=wiring.journal,
         now=time.time,
-        poll_seconds=int(event.get("poll_seconds", POLL_SECONDS)),
+        poll_seconds=int(pace.get("poll_seconds", POLL_SECONDS)),
     )

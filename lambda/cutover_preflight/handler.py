@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import boto3
 
+from cutover_databases.chain import make_chain
 from cutover_plan import Direction, Plan, parse_plan
 from cutover_preflight.begin import World, begin, kind_of, rehearse
 from cutover_preflight.checks import Facts, Limits
@@ -17,7 +18,6 @@ from cutover_preflight.look import Sources, look
 from cutover_settings import Settings
 from cutover_state.layout import RESTART_PARTITION
 from cutover_wiring import Wiring, new_cutover_id
-from cutover_wiring.chain import make_chain
 from database_access import structured_log
 from database_access.deadline import Deadline
 from observation.alarms import read_alarms
@@ -28,6 +28,7 @@ from observation.rotations import read_rotations
 log = logging.getLogger(__name__)
 
 _RESERVE_SECONDS: Final = 5.0
+PACE: Final = ("poll_seconds", "settle_seconds")
 _KNOWN: Final = ("cutover_id", "from", "to", "plan", "requested_by", "execution_arn", "dry_run", "recovery_point")
 
 
@@ -44,10 +45,12 @@ class LambdaContext(Protocol):
 def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Begin the cutover that ``event`` describes, or with ``dry_run`` only say what speaks against it.
 
-    The event: ``from`` and ``to`` (two neighbours), ``requested_by``, and as wanted ``plan`` (otherwise the parameter
-    of the direction), ``cutover_id``, ``execution_arn``, ``recovery_point`` (take one first), ``dry_run``.
+    The state machine hands the input of its execution over as ``request``, beside ``cutover_id`` and
+    ``execution_arn``. That input, or else the event itself: ``from`` and ``to`` (two neighbours), ``requested_by``, and
+    as wanted ``plan`` (otherwise the parameter of the direction), ``recovery_point`` (take one first), ``dry_run``.
     """
     structured_log.configure()
+    event = _unpacked(event)
     direction = _direction(event)
     wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="preflight")
     plan = _plan(wiring, event, direction)
@@ -67,6 +70,17 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
     document = {**answer.document(), "recovery_point": bool(event.get("recovery_point", False))}
     log.info("preflight", extra=structured_log.fields(**document))
     return document
+
+
+def _unpacked(event: Mapping[str, Any]) -> dict[str, Any]:
+    request = event.get("request")
+    if request is None:
+        return dict(event)
+    if not isinstance(request, Mapping):
+        raise EventError(f"request: must be the input of the execution, got {type(request).__name__}")
+    # The pace of a rehearsal concerns the looks only.
+    members = {key: value for key, value in request.items() if key not in PACE}
+    return {**members, "cutover_id": event["cutover_id"], "execution_arn": event["execution_arn"]}
 
 
 def _direction(event: Mapping[str, Any]) -> Direction:

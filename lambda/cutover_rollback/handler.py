@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 
 import boto3
 
+from cutover_databases.chain import make_chain
 from cutover_plan import Dns
 from cutover_rollback.request import parse
 from cutover_rollback.rollback import World, WriterStuckError, roll_back
 from cutover_settings import Settings
 from cutover_wiring import Wiring
-from cutover_wiring.chain import make_chain
 from database_access import structured_log
 from database_access.deadline import Deadline
 

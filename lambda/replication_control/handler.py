@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 
 import boto3
 
+from cutover_databases.chain import make_chain
 from cutover_settings import Settings
 from cutover_wiring import Wiring
-from cutover_wiring.chain import make_chain
 from database_access import structured_log
 from database_access.deadline import Deadline
 from replication_control.control import Control, Direction, Step

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from cutover_databases.databases import Chain
 from cutover_wiring import Wiring
-from cutover_wiring.databases import Chain
 from database_access.deadline import Deadline
 from database_access.session import connector
 from writer_switch.handler import chain_of, refusal

@@ -1,0 +1,1 @@
+"""The databases of the chain as the functions of the cutover reach them."""
