@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias
 
 import policy.rules  # noqa: F401  registers the rules
 from policy.engine import EXPIRED_RULE, REGISTRY, UNUSED_RULE, Evaluation, evaluate
+from policy.rules.access import SOURCE_AWARE, takes_no_resource
 from policy.rules.network import INTERFACES, POLICY_ABLE, service_of, subnets_of
 from policy.rules.secrets import schedules_of
 from policy.statements import RESOURCE_POLICIES
@@ -182,6 +183,12 @@ def _no_condition_for_service(statement: dict[str, Any]) -> bool:
     principal = statement.get("Principal")
     for_service = isinstance(principal, dict) and "Service" in principal
     return for_service and statement.pop("Condition", None) is not None
+
+
+def _no_condition_for_source_aware(statement: dict[str, Any]) -> bool:
+    principal = statement.get("Principal")
+    service = principal.get("Service", "") if isinstance(principal, dict) else ""
+    return str(service).startswith(SOURCE_AWARE) and statement.pop("Condition", None) is not None
 
 
 def _set(key: str, value: JSON) -> Callable[[dict[str, Any]], bool]:
@@ -432,7 +439,7 @@ CATALOGUE: Final = tuple(
         (
             "RoleTrustServiceBound",
             "conditions dropped",
-            each_statement("AssumeRolePolicyDocument", _no_condition_for_service),
+            each_statement("AssumeRolePolicyDocument", _no_condition_for_source_aware),
         ),
         (
             "RoleWithoutPowerfulPolicy",
@@ -493,7 +500,25 @@ CATALOGUE: Final = tuple(
         ("RotationFailureAlarmed", "alarms dropped", drop_referrers("AWS::CloudWatch::Alarm")),
         ("BackupFailureReported", "no notification", remove("Notifications")),
         ("WafAlarmed", "alarms dropped", lambda editor, _place, app: _drop_waf_alarms(editor, app)),
-        ("StateMachineFailureAlarmed", "alarms dropped", drop_referrers("AWS::CloudWatch::Alarm")),
+        ("StateMachineFailureAlarmed", "alarms dropped", lambda editor, place, app: _drop_watchers(editor, place, app)),
+        ("StateMachineCustomerManagedKey", "key removed", remove("EncryptionConfiguration")),
+        ("StoreEncrypted", "encryption off", put("Encrypted", False)),
+        ("StreamEncrypted", "encryption removed", remove("StreamEncryption")),
+        ("CacheAndSearchTls", "TLS off", put("TransitEncryptionEnabled", False)),
+        ("EdgeTlsVersion", "TLS 1.0", put("SecurityPolicy", "TLS_1_0")),
+        ("NetworkAclNoOpenAdministration", "everything", lambda editor, place, _app: _open_acl(editor, place)),
+        ("FunctionUrlAuthenticated", "anybody", put("AuthType", "NONE")),
+        ("ApiMethodAuthorized", "anybody", put("AuthorizationType", "NONE")),
+        ("ApiAccessLogged", "not logged", remove("AccessLogSetting")),
+        ("SecretPolicyBlocksPublic", "not checked", remove("BlockPublicPolicy")),
+        ("EndpointServiceAccepts", "by itself", put("AcceptanceRequired", False)),
+        ("TrailComplete", "one region", put("IsMultiRegionTrail", False)),
+        ("TrailTamperEvident", "no digests", put("EnableLogFileValidation", False)),
+        ("DetectorEnabled", "off", put("Enable", False)),
+        ("InstanceMetadataTokens", "no tokens", put("LaunchTemplateData.MetadataOptions.HttpTokens", "optional")),
+        ("ShellSessionTimeout", "an hour", put("Content.inputs.idleSessionTimeout", "60")),
+        ("NoLongLivedKeys", "password", put("LoginProfile", {"Password": "example"})),
+        ("TaskVolumeEncrypted", "plain NFS", put("Volumes.0.EFSVolumeConfiguration.TransitEncryption", "DISABLED")),
         ("DeadLettersAlarmed", "alarms dropped", drop_referrers("AWS::CloudWatch::Alarm")),
         (
             "DatabaseEnhancedMonitoring",
@@ -549,6 +574,21 @@ CATALOGUE: Final = tuple(
     )
 )
 """Ways to break what a rule guards, each to be tried on every resource that the rule passes."""
+
+
+def _open_acl(editor: Editor, entry: Resource) -> bool:
+    for key, value in (("CidrBlock", "0.0.0.0/0"), ("Protocol", -1)):
+        editor.put(entry, key, value)
+    return True
+
+
+def _drop_watchers(editor: Editor, machine: Resource, app: App) -> bool:
+    watchers = app.referrers(machine, "AWS::CloudWatch::Alarm") + [
+        event_rule for event_rule in app.of_type("AWS::Events::Rule") if "aws.states" in event_rule["EventPattern"].text
+    ]
+    for watcher in watchers:
+        editor.drop(watcher)
+    return bool(watchers)
 
 
 def _aws_key(editor: Editor, database: Resource) -> bool:
@@ -685,7 +725,11 @@ EXPLAINED: Final = tuple(
     for what, type_, reason in (
         (r"widen KeyPolicy\.Statement\.0\.Action", "KMS::Key", "the account itself has every action already"),
         (r"widen PolicyDocument\.Statement\.\d\.Action", "VPCEndpoint", "its resources stay named"),
-        (r"widen .*Resource$", "TopicPolicy|BucketPolicy|BackupVault", "a resource's policy reaches no other resource"),
+        (
+            r"widen .*Resource$",
+            "TopicPolicy|QueuePolicy|BucketPolicy|BackupVault",
+            "a resource's policy reaches no other resource",
+        ),
         (r"widen .*Action$", "BucketPolicy", "only the owner's account or reading of the ACL is meant"),
         (r"remove .*Condition$", "IAM::(Managed)?Policy", "a further bound where the resources are named already"),
         (r"remove .*Condition$", "BucketPolicy", "the path with the account's number binds it as well"),
@@ -705,6 +749,8 @@ EXPLAINED: Final = tuple(
         (r"flip .*EnableContinuousBackup", "BackupPlan", "daily points are kept besides"),
         (r"remove Parameters\.(binlog|auto_increment|slow|long|log_output|time_zone)", "RDS", "replication, diagnosis"),
         (r"remove Parameters\.(general_log|local_infile)", "RDS", "off unless it is turned on"),
+        (r"remove key .*ReusePeriod", "StateMachine", "how often the same data key is used"),
+        (r"flip (LoggingConfiguration|TracingConfiguration)", "StateMachine", "how much of an execution is shown"),
         (r"drop resource", "DMS::EventSubscription", "tells of the replication, whose alarms stay"),
     )
 )
@@ -853,7 +899,7 @@ def _in_properties(value: Any, path: tuple[str | int, ...]) -> Iterator[BlindCha
                 yield "remove key", _name(here), _remover(here)
             elif key == "Condition" and isinstance(item, dict) and "Effect" in value:
                 yield "remove", _name(here), _remover(here)
-            elif key in ("Resource", "Action") and value.get("Effect") == "Allow" and item != "*":
+            elif key in ("Resource", "Action") and _grants_more(value, key):
                 yield "widen", _name(here), _setter(here, "*")
             elif key in ("CidrIp", "SourceSecurityGroupId", "DestinationSecurityGroupId") and item != "0.0.0.0/0":
                 yield "open", _name(here), _opener(path)
@@ -867,6 +913,15 @@ def _in_properties(value: Any, path: tuple[str | int, ...]) -> Iterator[BlindCha
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from _in_properties(item, (*path, index))
+
+
+def _grants_more(statement: Mapping[str, Any], key: str) -> bool:
+    """Whether a star for `key` would let the statement reach further."""
+    if statement.get("Effect") != "Allow" or statement[key] == "*":
+        return False
+    actions = statement.get("Action", [])
+    actions = actions if isinstance(actions, list) else [actions]
+    return key == "Action" or not all(isinstance(a, str) and takes_no_resource(a) for a in actions)
 
 
 def _name(path: tuple[str | int, ...]) -> str:

@@ -435,3 +435,34 @@ _FUNCTION = {
 )
 def function_environment_customer_managed_key(function: Resource, _app: App) -> Iterator[Objection]:
     yield from expect_customer_key(function["KmsKeyArn"])
+
+
+_MACHINE = {
+    **KEY,
+    "Machine": resource(
+        "AWS::StepFunctions::StateMachine",
+        EncryptionConfiguration={"Type": "CUSTOMER_MANAGED_KMS_KEY", "KmsKeyId": get_att("Key", "Arn")},
+    ),
+}
+
+
+@rule(
+    id="StateMachineCustomerManagedKey",
+    requirements=["3.5.1", "3.6.1"],
+    title="A state machine keeps its executions under a customer-managed key.",
+    why="What goes into and comes out of every step is kept for 90 days and can be read in the console.",
+    fix="Set EncryptionConfiguration to CUSTOMER_MANAGED_KMS_KEY with a KmsKeyId of the app.",
+    types=["AWS::StepFunctions::StateMachine"],
+    complies=[_MACHINE],
+    violates=[
+        without(_MACHINE, "Machine.EncryptionConfiguration"),
+        varied(_MACHINE, "Machine.EncryptionConfiguration.Type", "AWS_OWNED_KEY"),
+        without(_MACHINE, "Machine.EncryptionConfiguration.KmsKeyId"),
+    ],
+)
+def state_machine_customer_managed_key(machine: Resource, _app: App) -> Iterator[Objection]:
+    encryption = machine["EncryptionConfiguration"]
+    kind = encryption["Type"]
+    yield from expect(kind, "CUSTOMER_MANAGED_KMS_KEY", lambda v: v.text == "CUSTOMER_MANAGED_KMS_KEY")
+    if not encryption.missing:
+        yield from expect_customer_key(encryption["KmsKeyId"])
