@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from database_access import accounts
@@ -37,12 +37,15 @@ class ChainDatabase:
     Attributes:
         admin: None where the secrets cannot be had; ``unavailable`` then says why.
         application: The pair of accounts that the fence locks.
+        open_admin: Opens an admin session, where ``connect`` with ``admin`` is not all there is to it: while the
+            admin secret's own rotation waits for the end of a cutover, the database may have its next password.
     """
 
     name: str
     admin: DatabaseSecret | None
     application: DatabaseSecret | None
     unavailable: str = ""
+    open_admin: Callable[[Connect, Deadline], Session] | None = field(default=None, compare=False)
 
     @property
     def usernames(self) -> tuple[str, ...]:
@@ -192,7 +195,7 @@ class AdminLink:
             raise DatabaseUnreachableError(f"{self.name}: {self.failure}")
         session: Session | None = None
         try:
-            session = self._connect(self.database.admin, deadline=Deadline.after(self._settings.statement_seconds))
+            session = self._open_as_admin(self.database.admin)
             # A function that was frozen or killed may leave its session behind, and the lock with it: the server ends
             # both when the run must be over.
             session.query("SET SESSION wait_timeout = %s", int(self._lifetime_seconds) + 1)
@@ -209,6 +212,12 @@ class AdminLink:
             raise
         self._session, self._server, self.failure = session, server, ""
         return session, server
+
+    def _open_as_admin(self, admin: DatabaseSecret) -> Session:
+        deadline = Deadline.after(self._settings.statement_seconds)
+        if self.database.open_admin is not None:
+            return self.database.open_admin(self._connect, deadline)
+        return self._connect(admin, deadline=deadline)
 
     def _take_lock(self, session: Session) -> None:
         [(taken,)] = session.query("SELECT GET_LOCK(%s, %s)", CONTROLLER_LOCK, self._settings.lock_wait_seconds)

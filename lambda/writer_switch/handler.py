@@ -13,10 +13,11 @@ from botocore.config import Config
 
 from cutover_state.lease import LeaseUnreadableError, read_lease
 from database_access import structured_log
+from database_access.admin import open_as_admin
 from database_access.deadline import Deadline
 from database_access.errors import DatabaseAccessError
 from database_access.secret_store import read_secret
-from database_access.session import Connect, connector
+from database_access.session import Connect, Session, connector
 from writer_switch.database import ChainDatabase
 from writer_switch.find import find_writer
 from writer_switch.protocol import switch
@@ -124,10 +125,12 @@ def chain_of(secrets_manager: SecretsManagerClient, settings: HandlerSettings) -
 def _database(secrets_manager: SecretsManagerClient, name: str, arns: SecretArns) -> ChainDatabase:
     """A database whose secrets cannot be had counts as one that does not answer."""
     try:
-        return ChainDatabase(
-            name=name,
-            admin=read_secret(secrets_manager, arns.admin, pair=False),
-            application=read_secret(secrets_manager, arns.application, pair=True),
-        )
+        admin = read_secret(secrets_manager, arns.admin, pair=False)
+        application = read_secret(secrets_manager, arns.application, pair=True)
     except DatabaseAccessError as error:
         return ChainDatabase(name=name, admin=None, application=None, unavailable=str(error))
+
+    def open_admin(connect: Connect, deadline: Deadline) -> Session:
+        return open_as_admin(connect, secrets_manager, admin, arn=arns.admin, deadline=deadline)
+
+    return ChainDatabase(name=name, admin=admin, application=application, open_admin=open_admin)

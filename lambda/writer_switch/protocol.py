@@ -407,7 +407,8 @@ class _Run:
             session.execute(
                 f"INSERT INTO {CONTROL_SCHEMA}.marker"  # noqa: S608
                 " (marker_id, cutover_id, old_writer, new_writer, written_at) VALUES (%s, %s, %s, %s,"
-                " GREATEST(UTC_TIMESTAMP(6), COALESCE(%s + INTERVAL 1 MICROSECOND, UTC_TIMESTAMP(6))))"
+                " GREATEST(UTC_TIMESTAMP(6),"
+                " COALESCE(CAST(%s AS DATETIME(6)) + INTERVAL 1 MICROSECOND, UTC_TIMESTAMP(6))))"
                 " ON DUPLICATE KEY UPDATE marker_id = marker_id",
                 marker_id,
                 request.cutover_id,

@@ -11,7 +11,7 @@ import pytest
 
 from database_access.deadline import Deadline
 from tests.support.local_aws import LocalAws
-from tests.support.writer_world import World
+from tests.support.writer_world import ADMIN, World
 from writer_switch import handler
 from writer_switch.handler import FIND_WRITER, lambda_handler
 from writer_switch.request import HandlerSettings, SwitchRequestError
@@ -118,6 +118,19 @@ def test_a_secret_that_cannot_be_read_makes_its_database_unreachable(
     assert (answer["result"], answer["page"]) == ("unreachable", True)
     assert settings.secret_arns["green"].application in answer["reason"]
     assert world.admitting() == ["blue"]
+
+
+def test_an_admin_rotation_that_waits_for_the_end_of_the_cutover_does_not_hinder_the_switch(
+    aws: LocalAws, settings: HandlerSettings, table_name: str, invoke: Invoke, world: World
+) -> None:
+    pending = {**world.documents["blue"]["admin"], "password": "the-next-password-that-blue-has-already-got"}
+    aws.secrets_manager().put_secret_value(
+        SecretId=settings.secret_arns["blue"].admin, SecretString=json.dumps(pending), VersionStages=["AWSPENDING"]
+    )
+    world.chain["blue"].execute_unlogged([f"ALTER USER '{ADMIN}'@'%' IDENTIFIED BY '{pending['password']}'"])
+    aws.hold_lease(table_name, expires_at=time.time() + 300)
+    answer = invoke(EVENT)
+    assert answer["result"] == "switched", answer["reason"]
 
 
 def test_a_wrong_event_is_refused_in_one_line(invoke: Invoke) -> None:

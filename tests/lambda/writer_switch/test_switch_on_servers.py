@@ -14,6 +14,7 @@ from typing import Any
 import pymysql
 import pytest
 
+from tests.support.crash_points import CrashError
 from tests.support.interrupted_sessions import Interruptions, Moment, Point, points
 from tests.support.writer_world import APPLICATION, PATIENT, Watcher, World, Writers, wait_until
 from writer_switch import Result, SwitchOutcome, Verdict
@@ -459,6 +460,21 @@ def test_accounts_that_were_locked_without_an_announcement_are_left_to_a_person(
     assert (outcome.result, outcome.pages) == (Result.FENCED, True)
     assert "not known" in outcome.reason
     assert world.admitting() == []
+
+
+def test_an_announcement_is_the_newest_whatever_the_clocks_of_the_servers_say(world: World) -> None:
+    world.chain["green"].execute_unlogged(
+        [
+            "INSERT INTO blue_green_control.marker (marker_id, cutover_id, old_writer, new_writer, written_at)"
+            " VALUES ('m', 'c', 'green', 'blue', UTC_TIMESTAMP(6) + INTERVAL 1 HOUR)"
+        ]
+    )
+    dead = Interruptions(world.connect, crash_at=Point(Moment.AFTER, LOCK_OR_UNLOCK, 1))
+    with pytest.raises(CrashError):
+        world.switch("blue", "green", connect=dead)
+    dead.bury()
+    # Were green's row taken for the newest one, blue would be opened without a drain, or green never.
+    assert_switched(world.switch("blue", "green"))
 
 
 # The dry run.
