@@ -12,6 +12,8 @@ STAGE ?=
 BIN := $(abspath $(VENV))/bin
 CDK := $(abspath node_modules)/.bin/cdk
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Python compiles a module when it is first imported; compiling all of the CDK beforehand takes most of the set-up's time.
+INSTALL := $(PIP) install --no-compile --require-hashes
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
@@ -31,12 +33,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.synth: requirements.txt package-lock.json | $(VENV)/bin/python
-	$(PIP) install --require-hashes -r requirements.txt
+	$(INSTALL) -r requirements.txt
 	npm ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.synth
-	$(PIP) install --require-hashes -r requirements-dev.txt
+	$(INSTALL) -r requirements-dev.txt
 	touch $@
 
 .PHONY: setup
