@@ -41,7 +41,7 @@ TAKEN_SCHEMAS = ("awsdms_control", "information_schema", "mysql", "performance_s
 NOT_ROUTABLE = tuple(ipaddress.ip_network(block) for block in ("0.0.0.0/8", "100.64.0.0/10", "224.0.0.0/3"))
 RFC_1918 = tuple(ipaddress.ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 
-KNOWN_ENDPOINTS = (
+NEEDED_ENDPOINTS = (
     "backup",
     "dms",
     "ec2",
@@ -63,7 +63,20 @@ KNOWN_ENDPOINTS = (
     "sts",
     "xray",
 )
-"""PrivateLink services that the network can make an interface endpoint for."""
+"""AWS services that workloads in the VPC call; :mod:`blue_green.interface_endpoints` says which, and why."""
+
+KNOWN_ENDPOINTS = (
+    *NEEDED_ENDPOINTS,
+    "application-autoscaling",
+    "cloudformation",
+    "ecs-agent",
+    "ecs-telemetry",
+    "rds-data",
+    "sqs",
+    "ssmmessages",
+    "sync-states",
+)
+"""PrivateLink services that the network can make an interface endpoint for, those that a bank's image may need too."""
 
 
 class Color(Enum):
@@ -274,14 +287,14 @@ class Network(Model):
 
     Attributes:
         cidr: the VPC's block; /16 to /20, so that each of the nine subnets has room.
-        interface_endpoints: AWS services reached over PrivateLink.
+        interface_endpoints: AWS services reached over PrivateLink; those that workloads need cannot be left out.
         egress_destinations: networks outside AWS that the payment service may call through the NAT gateways.
         preview_cidrs: networks that may reach ``blue.`` and ``green.`` directly; at most four, because the
             load balancer counts condition values and takes five.
     """
 
     cidr: VpcCidr = "10.20.0.0/16"
-    interface_endpoints: Annotated[tuple[EndpointName, ...], *_tuple_of(), _DISTINCT] = KNOWN_ENDPOINTS
+    interface_endpoints: Annotated[tuple[EndpointName, ...], *_tuple_of(), _DISTINCT] = NEEDED_ENDPOINTS
     egress_destinations: Annotated[tuple[EgressDestination, ...], *_tuple_of()] = ()
     preview_cidrs: Annotated[tuple[PreviewCidr, ...], *_tuple_of(1), Field(max_length=4), _DISTINCT]
 

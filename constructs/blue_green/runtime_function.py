@@ -104,6 +104,7 @@ class RuntimeFunction(Construct):
             dead_letter_queue=dead_letters,
             log_group=log_group,
             role=self.permissions.role,
+            tracing=lambda_.Tracing.ACTIVE,
             vpc=placement.vpc,
             vpc_subnets=placement.subnets,
             security_groups=[placement.security_group],
@@ -124,11 +125,12 @@ class RuntimeFunction(Construct):
             "ec2:UnassignPrivateIpAddresses",
             resources=["*"],
         )
+        self.permissions.allow("xray:PutTraceSegments", "xray:PutTelemetryRecords", resources=["*"])
         acknowledge(
             self.permissions.policy,
             "AwsSolutions::AwsSolutions-IAM5[Resource::*]",
-            reason="Lambda attaches the function to the VPC with these six network interface actions and requires them "
-            "on all resources; they give no access to data.",
+            reason="Lambda attaches the function to the VPC with these six network interface actions, and X-Ray takes "
+            "traces; both are granted on all resources only and give no access to data.",
         )
 
 

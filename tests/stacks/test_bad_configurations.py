@@ -154,9 +154,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "network.preview_cidrs: must name 203.0.113.0/24 only once, got ['203.0.113.0/24', '203.0.113.0/24']",
     ),
     (
-        {"network__interface_endpoints": [*KNOWN_ENDPOINTS, "sqs"]},
-        "network.interface_endpoints.20: 'sqs' is not known, did you mean sts? (allowed: "
-        f"{', '.join(KNOWN_ENDPOINTS)}), got 'sqs'",
+        {"network__interface_endpoints": [*KNOWN_ENDPOINTS, "s3express"]},
+        f"network.interface_endpoints.{len(KNOWN_ENDPOINTS)}: 's3express' is not known (allowed: "
+        f"{', '.join(KNOWN_ENDPOINTS)}), got 's3express'",
     ),
     (
         {"network__interface_endpoints": [each for each in KNOWN_ENDPOINTS if each != "kms"]},
