@@ -77,6 +77,9 @@ class ObservabilityStack(cdk.NestedStack):
             color: self._environment(color, alarms, min_tasks, load_balancer, target_groups[color], databases[color])
             for color in Color
         }
+        blue, green = self.environments[Color.BLUE], self.environments[Color.GREEN]
+        blue.compare(green)
+        green.compare(blue)
         self.replication = {
             direction: ReplicationAlarms(
                 self,
@@ -117,6 +120,7 @@ class ObservabilityStack(cdk.NestedStack):
         for environment in self.environments.values():
             environment.composite.add_alarm_action(rolled_back, told)
             environment.composite.add_ok_action(told)
+        self.legacy_health.add_alarm_action(rolled_back)
         self._dashboard(prefix, load_balancer, every)
 
     def _environment(

@@ -144,6 +144,7 @@ class CutoverFunctions(Construct):
                 "ECS_CLUSTER": surroundings.ecs_cluster,
                 "ECS_SERVICES": json.dumps({name: each[0] for name, each in surroundings.ecs_services.items()}),
                 "ROTATED_SECRET_ARNS": json.dumps(list(surroundings.rotated_secret_arns)),
+                "VERDICT_PARAMETER": surroundings.verdict_parameter[0],
                 "PLAN_PARAMETERS": json.dumps({name: each[0] for name, each in surroundings.plan_parameters.items()}),
             },
         )
@@ -157,7 +158,6 @@ class CutoverFunctions(Construct):
                 **levers,
                 **observed,
                 "SLOWER_THAN_SECONDS": f"{surroundings.slower_than_seconds:g}",
-                "VERDICT_PARAMETER": surroundings.verdict_parameter[0],
             },
             one_at_a_time=True,
         )
@@ -316,7 +316,6 @@ class CutoverFunctions(Construct):
         for function in (self.preflight, self.controller):
             self._let_observe(function)
         self._let_begin(self.preflight)
-        self.controller.permissions.allow("ssm:GetParameter", resources=[self._with.verdict_parameter[1]])
         self._let_count(self.reconciler)
         self._let_back_up(self.recovery_point)
         self._let_control_replication(self.replication_control)
@@ -395,7 +394,8 @@ class CutoverFunctions(Construct):
 
     def _let_begin(self, function: RuntimeFunction) -> None:
         function.permissions.allow(
-            "ssm:GetParameter", resources=[arn for _, arn in self._with.plan_parameters.values()]
+            "ssm:GetParameter",
+            resources=[self._with.verdict_parameter[1], *(arn for _, arn in self._with.plan_parameters.values())],
         )
         function.permissions.allow(
             "ecs:DescribeServices", resources=[arn for _, arn in self._with.ecs_services.values()]

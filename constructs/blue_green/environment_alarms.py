@@ -18,7 +18,8 @@ class EnvironmentAlarms(Construct):
         latency: 99th percentile of the answers.
         healthy_hosts: targets that answer the health check.
         database: CPU, connections and memory of the writer instance.
-        composite: any of the above.
+        composite: any of the above, errors and latency as far as the other environment is free of them; made by
+            :meth:`compare`.
     """
 
     errors: cloudwatch.Alarm
@@ -99,12 +100,29 @@ class EnvironmentAlarms(Construct):
                 missing=cloudwatch.TreatMissingData.BREACHING,
             ),
         )
+
+    def compare(self, other: EnvironmentAlarms) -> None:
+        """Make the composite alarm: this environment is unhealthy, and not only because of a common cause.
+
+        Errors and slow answers count as far as the ``other`` environment has not got them too: a card network that
+        fails is no reason to leave this environment for the other one.
+        """
+        firing = cloudwatch.AlarmState.ALARM
+        own = [
+            cloudwatch.AlarmRule.all_of(
+                cloudwatch.AlarmRule.from_alarm(mine, firing),
+                cloudwatch.AlarmRule.not_(cloudwatch.AlarmRule.from_alarm(theirs, firing)),
+            )
+            for mine, theirs in ((self.errors, other.errors), (self.latency, other.latency))
+        ]
         self.composite = cloudwatch.CompositeAlarm(
             self,
             "Health",
-            alarm_description=f"The {environment} environment is not healthy. Runbook: {runbook}",
+            alarm_description=f"The {self._environment} environment is not healthy, and the other one does not have "
+            f"the same trouble. Runbook: {self._runbook}",
             alarm_rule=cloudwatch.AlarmRule.any_of(
-                *(cloudwatch.AlarmRule.from_alarm(alarm, cloudwatch.AlarmState.ALARM) for alarm in self.every)
+                *own,
+                *(cloudwatch.AlarmRule.from_alarm(alarm, firing) for alarm in (self.healthy_hosts, *self.database)),
             ),
         )
 

@@ -94,7 +94,6 @@ class World:
     levers: Mapping[Kind, Lever]
     observe: Callable[[Run, Evidence], Observation]
     alarms: Mapping[str, tuple[str, ...]]
-    verdict: Settings
     lease: Callable[[str], None]
     release: Callable[[str], None]
     tell: Callable[[str, str], None]
@@ -135,7 +134,7 @@ def advance(world: World, *, cutover_id: str, switched: Mapping[str, Any] | None
 def _look(world: World, run: Run, plan: Plan, journal: Journal) -> tuple[Answer | None, Run]:
     now = int(world.now())
     position = Position.from_json(run.position)
-    evidence = Evidence.from_json(run.evidence) if run.evidence else _begin(world, plan, position, now)
+    evidence = Evidence.from_json(run.evidence) if run.evidence else _begin(world, run, plan, position, now)
     verdict, kept = _judge(world, run, plan, position, evidence, now)
     decision = decide(plan, position, now_seconds=now, outcome=verdict.outcome, order=_order(run))
     _note(journal, run, decision, verdict)
@@ -157,19 +156,21 @@ def _judge(
     world: World, run: Run, plan: Plan, position: Position, evidence: Evidence, now: int
 ) -> tuple[Verdict, Evidence]:
     observation = world.observe(run, evidence)
-    return evaluate(world.verdict, evidence, observation, deadline_over=deadline_over(plan, position, now_seconds=now))
+    late = deadline_over(plan, position, now_seconds=now)
+    return evaluate(Settings.from_json(run.verdict), evidence, observation, deadline_over=late)
 
 
-def _begin(world: World, plan: Plan, position: Position, now: int) -> Evidence:
+def _begin(world: World, run: Run, plan: Plan, position: Position, now: int) -> Evidence:
     """Fresh evidence for the weights that are set in this position."""
+    settings = Settings.from_json(run.verdict)
     weight = _weight(plan, position)
     source, target = plan.direction.source, plan.direction.target
     # The legacy system sends no metrics: its health check speaks for it, and AWS is watched for harm.
     judged, other = (target, source) if weight and target != LEGACY else (source, None)
     return Evidence.begin(
-        world.verdict,
+        settings,
         environment=judged,
-        other=other if other not in (None, LEGACY) and world.verdict.compares(weight) else None,
+        other=other if other not in (None, LEGACY) and settings.compares(weight) else None,
         alarms=tuple(dict.fromkeys([*world.alarms.get(judged, ()), *world.alarms.get(target, ())])),
         since_seconds=now,
     )
@@ -242,7 +243,7 @@ def _shift(world: World, run: Run, plan: Plan, journal: Journal, percent: int, w
     journal.append("weights set", why, before=found, after=wanted)
     now = int(world.now())
     position = completed(plan, Position.from_json(run.position), now_seconds=now)
-    fresh = _begin(world, plan, position, now)
+    fresh = _begin(world, run, plan, position, now)
     return world.runs.write(replace(run, position=position.to_json(), evidence=fresh.to_json()))
 
 
@@ -268,7 +269,7 @@ def _note_switch(
     )
     now = int(world.now())
     following = completed(plan, position, now_seconds=now)
-    fresh = _begin(world, plan, following, now)
+    fresh = _begin(world, run, plan, following, now)
     return None, world.runs.write(replace(run, position=following.to_json(), evidence=fresh.to_json()))
 
 

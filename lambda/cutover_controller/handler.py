@@ -20,7 +20,7 @@ from observation.alarms import read_alarms
 from observation.environments import read_targets
 from observation.replication import read_tasks
 from observation.traffic_metrics import MinuteCounts, read_minutes
-from verdict import Evidence, Observation, parse_settings
+from verdict import Evidence, Observation
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +82,12 @@ def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
             settled_after_seconds=int(pace.get("settle_seconds", SETTLED_AFTER_SECONDS)),
         )
 
-    parameter = wiring.aws("ssm").get_parameter(Name=settings.text("VERDICT_PARAMETER"))["Parameter"]["Value"]
     return World(
         runs=wiring.runs(),
         desired=wiring.desired(),
         levers=wiring.levers(),
         observe=observe,
         alarms={side: tuple(found) for side, found in settings.mapping("ALARMS").items()},
-        verdict=parse_settings(parameter),
         lease=wiring.lease,
         release=wiring.release,
         tell=wiring.tell,

@@ -12,6 +12,7 @@ from cutover_state.journal import Journal
 from cutover_state.lease import LeaseTakenError
 from cutover_state.levers import Kind
 from cutover_state.run import Phase, Run, RunConflictError, RunStore
+from verdict import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,7 @@ class World:
 
     Attributes:
         look: reads the facts for a direction.
+        verdict: settings of the verdict.
         lease: takes or extends the lease for a cutover.
         release: gives it up.
         tell: notifies people of a subject and a text.
@@ -29,6 +31,7 @@ class World:
 
     runs: RunStore
     look: Callable[[Direction], Facts]
+    verdict: Settings
     limits: Limits
     lease: Callable[[str], None]
     release: Callable[[str], None]
@@ -99,6 +102,7 @@ def begin(
         before=before,
         writer_after=plan.direction.writer_target if plan.switches_writer else facts.expected_writer,
         position=start(plan, now_seconds=int(now)).to_json(),
+        verdict=world.verdict.to_json(),
         looked_at=now,
         execution_arn=execution_arn,
         reason="nothing speaks against it",

@@ -24,6 +24,7 @@ from observation.alarms import read_alarms
 from observation.environments import read_services, read_targets
 from observation.replication import read_tasks
 from observation.rotations import read_rotations
+from verdict import parse_settings
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,11 @@ def _plan(wiring: Wiring, event: Mapping[str, Any], direction: Direction) -> Pla
         return parse_plan(given, direction=direction)
     parameters = wiring.settings.mapping("PLAN_PARAMETERS")
     name = parameters[f"{direction.source}-{direction.target}"]
-    return parse_plan(wiring.aws("ssm").get_parameter(Name=name)["Parameter"]["Value"], direction=direction)
+    return parse_plan(_parameter(wiring, name), direction=direction)
+
+
+def _parameter(wiring: Wiring, name: str) -> str:
+    return str(wiring.aws("ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
 def _world(wiring: Wiring, cutover_id: str, *, seconds: float) -> World:
@@ -140,6 +145,7 @@ def _world(wiring: Wiring, cutover_id: str, *, seconds: float) -> World:
     return World(
         runs=wiring.runs(),
         look=facts,
+        verdict=parse_settings(_parameter(wiring, settings.text("VERDICT_PARAMETER"))),
         limits=Limits(),
         lease=wiring.lease,
         release=wiring.release,

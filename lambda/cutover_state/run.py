@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,6 +53,7 @@ class Run:
         target: the side that shall serve.
         plan: the plan as its JSON document.
         position: where in the plan it stands, as its JSON document.
+        verdict: settings of the verdict, frozen at the beginning: they must not change while a step is watched.
         evidence: what the verdict remembers between two looks, as its JSON document; None before the first.
         before: weights (of the lever that moves) and writer at the beginning: what a rollback restores.
         writer_after: the database that is the writer at the end of the plan.
@@ -74,6 +75,7 @@ class Run:
     before: Mapping[str, Any]
     writer_after: str
     position: Mapping[str, Any]
+    verdict: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] | None = None
     order: Mapping[str, Any] | None = None
     looked_at: float = 0.0
