@@ -35,7 +35,7 @@ STATUSES = (
 )
 
 
-@pytest.mark.parametrize(("phase", "status"), itertools.product([TaskPhase.DONE, TaskPhase.LEFT], STATUSES))
+@pytest.mark.parametrize(("phase", "status"), list(itertools.product([TaskPhase.DONE, TaskPhase.LEFT], STATUSES)))
 def test_a_task_that_is_finished_or_not_ours_is_left_in_every_state(phase: TaskPhase, status: str) -> None:
     assert next_action(phase, status) is Action.LEAVE
 
