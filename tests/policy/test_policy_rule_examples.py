@@ -80,3 +80,18 @@ def test_a_finding_names_resource_place_value_and_what_is_allowed() -> None:
     assert finding.path == "Properties.StorageEncrypted"
     assert (finding.seen, finding.allowed) == ("false", "true")
     assert finding.qualified_id == "PCI401::DatabaseStorageEncrypted"
+
+
+SECRETS_IN_EXAMPLES = ("horse", "abc123", "IOSFODNN7EXAMPLE", "MIIE")
+
+
+def test_no_finding_tells_the_credential_that_it_found() -> None:
+    examples = [
+        example for rule in ALL for example in rule.violates if any(s in str(example) for s in SECRETS_IN_EXAMPLES)
+    ]
+    app = from_templates({f"{n}.json": {"Resources": example} for n, example in enumerate(examples)})
+
+    findings = evaluate(app, ALL, today=TODAY).findings
+
+    assert len(examples) > 8
+    assert [f.message for f in findings if any(secret in f.message for secret in SECRETS_IN_EXAMPLES)] == []
