@@ -102,6 +102,16 @@ REFUSALS: Sequence[Refusal] = (
         rule="_egress_leaves_the_vpc",
         change={"network.egress_destinations": [{"name": "acquirer", "cidr": "10.20.8.0/24"}]},
     ),
+    Refusal(
+        rule="_egress_destinations_differ",
+        change={
+            "network.egress_destinations": [
+                {"name": "acquirer", "cidr": "192.0.2.0/24"},
+                {"name": "again", "cidr": "192.0.2.0/24"},
+            ]
+        },
+    ),
+    Refusal(rule="_payments_host_is_no_environments", change={"domain.record_name": "blue"}),
     Refusal(rule="_legacy_lies_outside_the_vpc", change={"legacy_database": {**_LEGACY, "cidr": "10.20.9.0/24"}}),
     Refusal(
         rule="_legacy_authority_exists", change={"legacy_database": {**_LEGACY, "ca_certificate_file": "missing.pem"}}
@@ -123,7 +133,7 @@ REFUSALS: Sequence[Refusal] = (
 """One example for each check over several values."""
 
 
-def keys() -> list[Key]:
+def every_key() -> list[Key]:
     """Every key of a stage, in the order of the models."""
     return list(_keys_of(StageConfig, ""))
 
@@ -328,7 +338,7 @@ def document() -> str:
     """The page ``docs/configuration.md``."""
     lines = []
     section: str | None = None
-    for key in keys():
+    for key in every_key():
         head = key.path.split(".")[0].removesuffix("[]") if "." in key.path or key.kind.endswith("object") else ""
         if head != section:
             section = head

@@ -120,11 +120,17 @@ REPLICATION: Sequence[Line] = (
 )
 SUPPORTING: Mapping[str, Sequence[Line]] = {
     "Security": (("customer-managed key", "customer-managed keys", ("AWS::KMS::Key",)),),
-    "State": (("table of lease and journal", "tables", ("AWS::DynamoDB::Table",)),),
+    "State": (("table: lease, desired state, journal", "tables", ("AWS::DynamoDB::Table",)),),
     "Observability": (
         ("alarm", "alarms", ("AWS::CloudWatch::Alarm",)),
         ("composite alarm", "composite alarms", ("AWS::CloudWatch::CompositeAlarm",)),
         ("dashboard", "dashboards", ("AWS::CloudWatch::Dashboard",)),
+        ("encrypted topic", "encrypted topics", ("AWS::SNS::Topic",)),
+    ),
+    "Cutover": (
+        ("function", "functions", ("AWS::Lambda::Function",)),
+        ("alarm on them", "alarms on them", ("AWS::CloudWatch::Alarm",)),
+        ("state machine", "state machines", ("AWS::StepFunctions::StateMachine",)),
         ("encrypted topic", "encrypted topics", ("AWS::SNS::Topic",)),
     ),
     "Backup": (
@@ -142,7 +148,8 @@ LANES = ("blue", "green")
 COLUMNS_TOP = 92
 LANES_TOP = 222
 SUPPORTING_TOP = 544
-SUPPORTING_HEIGHT = 118
+SUPPORTING_COLUMNS = 3
+SUPPORTING_HEIGHT = 94
 REFERENCES_HEIGHT = 262
 
 
@@ -161,7 +168,7 @@ def draw(app: App) -> str:
     if missing:
         raise ValueError(f"the picture has a place for nested stacks that do not exist: {', '.join(missing)}")
     supporting = [name for name in stacks if name not in PLACED]
-    rows = math.ceil(len(supporting) / 5)
+    rows = math.ceil(len(supporting) / SUPPORTING_COLUMNS)
     arcs_top = SUPPORTING_TOP + rows * SUPPORTING_HEIGHT + 8
     picture = Drawing(
         width=WIDTH,
@@ -418,7 +425,7 @@ def _legend(picture: Drawing) -> None:
         ("request", "request", "where requests go at creation"),
         ("idle", "request", "where they can go"),
         ("lever", "lever", "sets the weights"),
-        ("replication", "replication", "replication"),
+        ("replication", "replication", "replicates"),
     )
     x = MARGIN + COLUMN + 18.0
     for classes, head, label in entries:
@@ -428,23 +435,22 @@ def _legend(picture: Drawing) -> None:
 
 
 def _supporting(picture: Drawing, stacks: Mapping[str, Stack]) -> None:
-    columns = 5
-    width = (WIDTH - 2 * MARGIN - (columns - 1) * 14) / columns
+    width = (WIDTH - 2 * MARGIN - (SUPPORTING_COLUMNS - 1) * 14) / SUPPORTING_COLUMNS
     for number, (name, stack) in enumerate(stacks.items()):
-        row, column = divmod(number, columns)
-        box = Box(x=MARGIN + column * (width + 14), y=SUPPORTING_TOP + row * SUPPORTING_HEIGHT, width=width, height=106)
+        row, column = divmod(number, SUPPORTING_COLUMNS)
+        box = Box(x=MARGIN + column * (width + 14), y=SUPPORTING_TOP + row * SUPPORTING_HEIGHT, width=width, height=82)
         picture.rectangle(box, "stack", tip=_tip(stack))
         picture.text(box.x + 12, box.y + 23, file_stem(name), "name")
         picture.text(box.right - 12, box.y + 23, _size(stack), "small", anchor="end")
         facts = [_count(stack, line) for line in SUPPORTING.get(name, ())] or _commonest(stack)
         if name == "Security":
             purposes = [alias["AliasName"].text.rsplit("/", 1)[-1] for alias in _of(stack, "AWS::KMS::Alias")]
-            facts += [", ".join(purposes[:3]) + ",", ", ".join(purposes[3:])]
+            facts = [f"{facts[0]}:", ", ".join(purposes)]
         if name == "Configuration":
-            path = _of(stack, "AWS::SSM::Parameter")[0]["Name"].text.rsplit("/", 2)[0]
-            facts += [f"under {path}/"]
-        for line, fact in enumerate(facts[:4]):
-            picture.text(box.x + 12, box.y + 44 + line * 17, fact)
+            facts += [f"under {_of(stack, 'AWS::SSM::Parameter')[0]['Name'].text.rsplit('/', 2)[0]}/"]
+        for place, fact in enumerate(facts[:4]):
+            below, beside = (place, 0) if len(facts) <= 2 else divmod(place, 2)
+            picture.text(box.x + 12 + beside * 180, box.y + 45 + below * 20, fact)
 
 
 def _references(picture: Drawing, app: App, *, top: float) -> None:
