@@ -107,6 +107,8 @@ def roll_back(world: World, request: Request) -> Result:
         world.lease(run.cutover_id)
     except LeaseTakenError as error:
         raise RollbackIncompleteError(f"cutover {run.cutover_id} is not rolled back: {error}") from error
+    if _is_over(world, run):
+        return _done_by_another(world, run)
     journal = world.journal(run.cutover_id)
     journal.append("roll back", request.reason, after=run.before, details=request.details, who=request.requested_by)
     # No step that has read the desired state before the run was marked can replace it after this.
@@ -118,13 +120,13 @@ def roll_back(world: World, request: Request) -> Result:
         # An attempt before this one may have died before its write had reached every server.
         _restore_traffic(world, run, journal, request, surely=begun_before)
         if _is_over(world, run):
-            return _done_by_another(run)
+            return _done_by_another(world, run)
         if not _writer_first(run):
             stuck = _restore_writer(world, run, journal, request)
     if request.stop_execution and run.execution_arn:
         world.stop(run.execution_arn, request.reason)
     if _is_over(world, run):
-        return _done_by_another(run)
+        return _done_by_another(world, run)
     if stuck is None or not _writer_first(run):
         # The execution may have written once more before it ended.
         _restore_traffic(world, run, journal, request)
@@ -191,7 +193,9 @@ def _is_over(world: World, run: Run) -> bool:
     return found is None or found.cutover_id != run.cutover_id or found.phase.is_over
 
 
-def _done_by_another(run: Run) -> Result:
+def _done_by_another(world: World, run: Run) -> Result:
+    # It may have given the lease up before we took it.
+    world.release(run.cutover_id)
     return Result(rolled_back=True, cutover_id=run.cutover_id, explanation="somebody else has rolled it back")
 
 

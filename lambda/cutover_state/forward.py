@@ -17,16 +17,13 @@ class OvertakenError(Exception):
     """The cutover does not go forward any more: it is over, is being taken back, or is another one."""
 
 
-def desire_forward(
-    desired: DesiredStore, runs: RunStore, *, cutover_id: str, kind: Kind, wanted: Mapping[str, int]
-) -> Desired:
-    """Say that the weights of ``kind`` should be ``wanted``, provided that the cutover goes forward.
+def desire_forward(desired: DesiredStore, runs: RunStore, *, cutover_id: str, **changes: Any) -> Desired:
+    """Change part of the desired state, weights or writer, provided that the cutover goes forward.
 
     Raises:
         OvertakenError: see there; nothing was changed.
         DesiredConflictError: others changed the desired state again and again, or there is none.
     """
-    changes: dict[str, Any] = {kind.desired_field: dict(wanted)}
     for _ in range(_ATTEMPTS):
         # In this order: a rollback marks the run before it writes the desired state, so one that is not seen in the
         # run will be noticed by the version.
@@ -52,8 +49,9 @@ def shift(
         TrafficError: the weights were not set, or do not read back.
     """
     field = kind.desired_field
-    desire_forward(desired, runs, cutover_id=cutover_id, kind=kind, wanted=wanted)
     written = dict(wanted)
+    changes: dict[str, Any] = {field: written}
+    desire_forward(desired, runs, cutover_id=cutover_id, **changes)
     lever.write(written)
     for _ in range(_ATTEMPTS):
         now = desired.read()
