@@ -6,7 +6,7 @@ numbered: 2n is the moment before its effect n, 2n + 1 the one after it, if ever
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -67,3 +67,22 @@ class Process:
         if not model.name.startswith(_READING) and http_response.status_code < 300:
             self.effects.append(model.name)
             self.moment(f"after {model.name}")
+
+
+class Interrupted(Process):
+    """A process into which something else comes at one of its calls, of those that only read, too.
+
+    Attributes:
+        calls: how many calls were made.
+    """
+
+    def __init__(self, *, at: int, by: Callable[[], None]) -> None:
+        super().__init__()
+        self.calls = 0
+        self._at = at
+        self._by = by
+
+    def live(self) -> None:
+        self.calls += 1
+        if self.calls - 1 == self._at:
+            self._by()

@@ -111,7 +111,9 @@ class LeversInAws:
     def levers(self, elbv2: Any, route53: Any) -> dict[Kind, Lever]:
         """The levers with these clients."""
         return {
-            Kind.ENVIRONMENT: ListenerRule(elbv2, rule_arn=self.rule_arn, target_groups=self.target_groups),
+            Kind.ENVIRONMENT: ListenerRule(
+                elbv2, rule_arn=self.rule_arn, target_groups=self.target_groups, sleep=lambda _: None
+            ),
             Kind.FRONT_DOOR: WeightedRecords(
                 route53, hosted_zone_id=self.hosted_zone_id, name=HOST, sleep=lambda _: None
             ),
