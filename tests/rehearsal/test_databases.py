@@ -40,10 +40,7 @@ def write(server: DatabaseServer, schema: str = "payments") -> None:
 
 
 def entries(server: DatabaseServer, schema: str = "payments") -> list[tuple[int, str]]:
-    return [
-        (row["id"], row["place"])
-        for row in server.query(f"SELECT id, place FROM {schema}.entries ORDER BY id")
-    ]
+    return [(row["id"], row["place"]) for row in server.query(f"SELECT id, place FROM {schema}.entries ORDER BY id")]
 
 
 def accounts(server: DatabaseServer) -> set[str]:
@@ -131,9 +128,7 @@ def test_a_delay_of_two_seconds_takes_more_than_one(pair: DatabaseChain) -> None
     started = time.monotonic()
     write(pair["blue"])
 
-    with pytest.raises(
-        ReplicationError, match=r"replication from blue to green did not catch up within 0\.2 s"
-    ):
+    with pytest.raises(ReplicationError, match=r"replication from blue to green did not catch up within 0\.2 s"):
         pair.wait_caught_up(timeout_seconds=0.2)
     pair.wait_caught_up()
 
@@ -244,9 +239,7 @@ def three(mariadb: Software) -> Iterator[DatabaseChain]:
 
 
 def test_in_a_chain_of_three_every_change_arrives_everywhere_once(three: DatabaseChain) -> None:
-    three.execute_everywhere(
-        [*SCHEMA, "CREATE TABLE payments.counter (id INT PRIMARY KEY, n INT) ENGINE=InnoDB"]
-    )
+    three.execute_everywhere([*SCHEMA, "CREATE TABLE payments.counter (id INT PRIMARY KEY, n INT) ENGINE=InnoDB"])
     three["legacy"].query("INSERT INTO payments.counter VALUES (1, 0)")
     three.wait_caught_up()
 
@@ -329,20 +322,14 @@ def test_the_cache_folder_can_be_chosen() -> None:
     assert cache_folder({}).parts[-2:] == ("build", "cache")
 
 
-def test_a_machine_without_apt_is_told_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_machine_without_apt_is_told_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
 
-    with pytest.raises(
-        DatabasesUnavailableError, match="no mariadbd is installed, and apt-get and dpkg cannot be"
-    ):
+    with pytest.raises(DatabasesUnavailableError, match="no mariadbd is installed, and apt-get and dpkg cannot be"):
         fetch(tmp_path / "cache")
 
 
-def test_a_failed_download_is_told_in_the_words_of_apt(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_download_is_told_in_the_words_of_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A proxy on a port where nothing listens: the network is as good as gone.
     for variable in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
@@ -350,9 +337,7 @@ def test_a_failed_download_is_told_in_the_words_of_apt(
     configuration.write_text('Acquire::http::Proxy "http://127.0.0.1:9"; Acquire::Retries "0";\n')
     monkeypatch.setenv("APT_CONFIG", str(configuration))
 
-    with pytest.raises(
-        DatabasesUnavailableError, match=r"apt-get install ended with 100: .*mariadb-server-core"
-    ):
+    with pytest.raises(DatabasesUnavailableError, match=r"apt-get install ended with 100: .*mariadb-server-core"):
         fetch(tmp_path / "cache")
 
 
