@@ -29,6 +29,9 @@ from writer_switch.decision import (
 )
 
 NAMES = ("legacy", "blue", "green")
+DIRECTIONS = [*pairwise(NAMES), *pairwise(NAMES[::-1])]
+# Faults are rarer than work, or no switch would ever get far.
+RARELY = st.sampled_from([False, False, False, True])
 
 
 @dataclass
@@ -88,7 +91,13 @@ class Chain(RuleBasedStateMachine):
     # Clients.
 
     @rule(name=st.sampled_from(NAMES))
-    def a_client_pays(self, name: str) -> None:
+    def clients_pay_there_and_where_they_are_admitted(self, name: str) -> None:
+        self._pay(name)
+        for database in self.databases.values():
+            if database.admits:
+                self._pay(database.name)
+
+    def _pay(self, name: str) -> None:
         database = self.databases[name]
         database.has_session = database.has_session or (database.is_up and database.admits)
         if not database.has_session:
@@ -101,8 +110,11 @@ class Chain(RuleBasedStateMachine):
 
     # Replication.
 
-    @rule(pair=st.sampled_from([*pairwise(NAMES), *pairwise(NAMES[::-1])]), entries=st.integers(1, 5))
+    @rule(pair=st.sampled_from(DIRECTIONS), entries=st.integers(1, 5))
     def replication_carries_on(self, pair: tuple[str, str], entries: int) -> None:
+        self._carry(pair, entries)
+
+    def _carry(self, pair: tuple[str, str], entries: int) -> None:
         source, target = (self.databases[name] for name in pair)
         if not (self.running[pair] and source.is_up and target.is_up):
             return
@@ -111,36 +123,61 @@ class Chain(RuleBasedStateMachine):
             if entry not in target.log:
                 target.log.append(entry)
 
-    @rule(pair=st.sampled_from([*pairwise(NAMES), *pairwise(NAMES[::-1])]))
-    def replication_stops_or_starts(self, pair: tuple[str, str]) -> None:
-        self.running[pair] = not self.running[pair]
+    @rule(pair=st.sampled_from(DIRECTIONS), happens=RARELY)
+    def replication_stops_or_starts(self, pair: tuple[str, str], happens: bool) -> None:
+        self.running[pair] = self.running[pair] != happens
 
     # Databases.
 
-    @rule(name=st.sampled_from(NAMES))
-    def a_database_dies_or_comes_back(self, name: str) -> None:
+    @rule(name=st.sampled_from(NAMES), happens=RARELY)
+    def a_database_dies_or_comes_back(self, name: str, happens: bool) -> None:
         database = self.databases[name]
+        if not happens and database.is_up:
+            return
         database.is_up = not database.is_up
         database.has_session, database.holder = False, None
 
-    @rule(name=st.sampled_from(NAMES), keeps_lock=st.booleans())
-    def a_database_is_cut_off_or_joined(self, name: str, keeps_lock: bool) -> None:
+    @rule(name=st.sampled_from(NAMES), keeps_lock=st.booleans(), happens=RARELY)
+    def a_database_is_cut_off_or_joined(self, name: str, keeps_lock: bool, happens: bool) -> None:
         database = self.databases[name]
+        if not happens and not database.is_cut:
+            return
         database.is_cut = not database.is_cut
         if not keeps_lock:
             database.holder = None
 
     # Controllers.
 
-    @precondition(lambda self: len(self.runs) < 3)
-    @rule(pair=st.sampled_from([*pairwise(NAMES), *pairwise(NAMES[::-1])]))
-    def a_controller_begins(self, pair: tuple[str, str]) -> None:
+    @rule(
+        pair=st.sampled_from(DIRECTIONS),
+        anywhere=RARELY,
+        steps=st.integers(0, 9),
+        carried=st.integers(0, 5),
+        dies=st.booleans(),
+    )
+    def a_controller_begins(self, pair: tuple[str, str], anywhere: bool, steps: int, carried: int, dies: bool) -> None:
+        """It comes some way, while replication goes on, and then it dies or waits."""
+        sources = [database.name for database in self.databases.values() if database.admits or database.has_session]
+        if sources and not anywhere:
+            # Away from the writer, which is where most switches begin.
+            pair = next(found for found in [*DIRECTIONS[DIRECTIONS.index(pair) :], *DIRECTIONS] if found[0] in sources)
+        run = self._begin(pair)
+        if run is None:
+            return
+        for _ in range(steps):
+            if run in self.runs:
+                self._carry(pair, carried)
+                self._step(run, breaks_off=False, is_slow=False)
+        if dies and run in self.runs:
+            self._end(run)
+
+    def _begin(self, pair: tuple[str, str]) -> Run | None:
         number = next(self.numbers)
         answering = [database for database in self.databases.values() if database.answers]
         for database in answering:
             if database.holder is not None:
                 self._leave(number)
-                return
+                return None
             database.holder = number
         old, new = (self.databases[name] for name in pair)
         rows = [row for database in answering for row in database.announcements]
@@ -165,7 +202,9 @@ class Chain(RuleBasedStateMachine):
             time_over=False,
             accept_data_loss=False,
         )
-        self.runs.append(Run(number, old, new, facts, newest[0] if newest else 0, f"marker {number}"))
+        run = Run(number, old, new, facts, newest[0] if newest else 0, f"marker {number}")
+        self.runs.append(run)
+        return run
 
     @precondition(lambda self: self.runs)
     @rule(data=st.data())
@@ -275,22 +314,22 @@ class Chain(RuleBasedStateMachine):
             return
         rows = [row for database in self.databases.values() for row in database.announcements]
         _, broken_off = max(rows, key=lambda row: row[0])
-        self.a_controller_begins((broken_off.old_writer, broken_off.new_writer))
-        for _ in range(40):
+        run = self._begin((broken_off.old_writer, broken_off.new_writer))
+        assert run is not None
+        while run in self.runs:
             for pair in self.running:
-                self.replication_carries_on(pair, 1000)
-            if self.runs:
-                self._step(self.runs[0], breaks_off=False, is_slow=False)
+                self._carry(pair, 1000)
+            self._step(run, breaks_off=False, is_slow=False)
         assert self._admitting() == [broken_off.new_writer]
-        self.a_client_pays(broken_off.new_writer)
+        self._pay(broken_off.new_writer)
 
     def _admitting(self) -> Sequence[str]:
         return [database.name for database in self.databases.values() if database.admits]
 
 
 Chain.TestCase.settings = settings(
-    max_examples=400,
-    stateful_step_count=60,
+    max_examples=500,
+    stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
