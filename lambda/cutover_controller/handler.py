@@ -87,7 +87,7 @@ def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
         desired=wiring.desired(),
         levers=wiring.levers(),
         observe=observe,
-        alarms={side: tuple(found) for side, found in settings.mapping("ALARMS").items()},
+        alarms=wiring.alarms(),
         lease=wiring.lease,
         release=wiring.release,
         tell=wiring.tell,

@@ -24,6 +24,7 @@ class Request:
         requested_by: who asks.
         reason: why, in words.
         details: values behind it, such as the alarm's.
+        alarm: name of the alarm that asks; None when a person or the state machine does.
         alarmed_at: when the alarm fired, epoch seconds; None when nobody but a person or the state machine asks.
         after_the_end: take back a cutover that has succeeded already. Only a person may ask for that.
         accept_data_loss: go on although the database of the writer cannot be reached. Only a person may.
@@ -34,6 +35,7 @@ class Request:
     reason: str
     cutover_id: str | None = None
     details: Mapping[str, Any] | None = None
+    alarm: str | None = None
     alarmed_at: float | None = None
     after_the_end: bool = False
     accept_data_loss: bool = False
@@ -92,6 +94,7 @@ def _alarm(record: Mapping[str, Any]) -> Request | None:
         requested_by=f"alarm {name}",
         reason=f"alarm {name} fired: {reason}",
         details={"alarm": name, "alarm_arn": alarm.get("AlarmArn", ""), "changed_at": changed_at},
+        alarm=name,
         alarmed_at=_epoch_seconds(changed_at),
     )
 

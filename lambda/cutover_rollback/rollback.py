@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -51,6 +51,7 @@ class World:
 
     Attributes:
         levers: the lever of each kind of cutover.
+        alarms: names of the alarms that are watched, by side.
         lease: takes or extends the lease for a cutover; raises LeaseTakenError.
         release: gives it up.
         let_dns_settle: waits until no resolver answers with the weights before.
@@ -62,6 +63,7 @@ class World:
     runs: RunStore
     desired: DesiredStore
     levers: Mapping[Kind, Lever]
+    alarms: Mapping[str, Collection[str]]
     writer: Writer
     lease: Callable[[str], None]
     release: Callable[[str], None]
@@ -145,7 +147,7 @@ def roll_back(world: World, request: Request) -> Result:
     return Result(rolled_back=True, cutover_id=run.cutover_id, explanation=request.reason)
 
 
-def _nothing_to_do(run: Run | None, request: Request) -> str | None:
+def _nothing_to_do(run: Run | None, request: Request, alarms: Mapping[str, Collection[str]]) -> str | None:
     if run is None:
         return "no cutover ever ran"
     if request.cutover_id is not None and request.cutover_id != run.cutover_id:
@@ -157,6 +159,9 @@ def _nothing_to_do(run: Run | None, request: Request) -> str | None:
     if request.alarmed_at is not None and request.alarmed_at < run.started_at:
         # Notifications are delivered again for days; an alarm that still fires lets no cutover begin.
         return f"the alarm fired before cutover {run.cutover_id} began"
+    if request.alarm is not None and request.alarm not in alarms.get(run.target, ()):
+        # What is wrong with the side that the traffic leaves is no reason to send it back there.
+        return f"alarm {request.alarm} is none of {run.target}, which cutover {run.cutover_id} moves to"
     return None
 
 
@@ -169,7 +174,7 @@ def _enter(world: World, request: Request) -> tuple[Run, bool] | Result:
     for _ in range(_CONFLICTS_UNTIL_GIVING_UP):
         # Anew each time: in the meantime the cutover may have ended, and another one begun.
         run = world.runs.read()
-        idle = _nothing_to_do(run, request)
+        idle = _nothing_to_do(run, request, world.alarms)
         if run is None or idle is not None:
             meant = run is not None and request.cutover_id in (None, run.cutover_id)
             return Result(

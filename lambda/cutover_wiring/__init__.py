@@ -86,6 +86,10 @@ class Wiring:
             ),
         }
 
+    def alarms(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the alarms that are watched, by side."""
+        return {side: tuple(found) for side, found in self.settings.mapping("ALARMS").items()}
+
     def lease(self, cutover_id: str) -> None:
         """Take or extend the lease for a cutover."""
         now = time.time()

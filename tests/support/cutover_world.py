@@ -26,6 +26,14 @@ CUTOVER = "cutover-7"
 STARTED_AT = datetime(2026, 11, 24, 12, tzinfo=UTC).timestamp()
 SERVICES = ("dynamodb", "elbv2", "route53", "stepfunctions", "sns")
 
+ALARMS = {
+    "blue": ("blue-unhealthy",),
+    "green": ("green-unhealthy",),
+    "aws": ("blue-unhealthy", "green-unhealthy"),
+    "legacy": ("legacy-unhealthy",),
+}
+"""Those that are watched, by side."""
+
 
 @dataclass
 class Databases:
@@ -178,6 +186,7 @@ class CutoverWorld:
             runs=RunStore(dynamodb, table_name=self.table),
             desired=DesiredStore(dynamodb, table_name=self.table),
             levers=self.levers.levers(clients["elbv2"], clients["route53"]),
+            alarms=ALARMS,
             writer=writer or PlayedWriter(self.databases, process),
             lease=take,
             release=lambda cutover_id: release_lease(dynamodb, table_name=self.table, cutover_id=cutover_id),

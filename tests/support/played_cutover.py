@@ -22,7 +22,7 @@ from cutover_state.lease import Lease, read_lease, release_lease, take_lease
 from cutover_state.levers import Kind
 from cutover_state.run import Phase, Run, RunStore
 from reconciler.reconcile import Drift, reconcile
-from tests.support.cutover_world import CUTOVER, STARTED_AT, Databases, PlayedWriter
+from tests.support.cutover_world import ALARMS, CUTOVER, STARTED_AT, Databases, PlayedWriter
 from tests.support.effects import Process
 from traffic.weights import check
 
@@ -222,6 +222,7 @@ class PlayedCutover:
             runs=RunStore(client, table_name="state"),
             desired=DesiredStore(client, table_name="state"),
             levers={kind: lever.of(process) for kind, lever in self.levers.items()},
+            alarms=ALARMS,
             writer=PlayedWriter(self.databases, process),
             lease=take,
             release=lambda cutover_id: release_lease(client, table_name="state", cutover_id=cutover_id),

@@ -57,6 +57,7 @@ def test_an_alarm_asks_for_the_cutover_under_way_with_its_reason_and_time() -> N
             "alarm_arn": ALARM["AlarmArn"],
             "changed_at": "2026-11-24T12:01:00.500+0000",
         },
+        alarm="payments-green-harm",
         alarmed_at=1795521660.5,
     )
 
