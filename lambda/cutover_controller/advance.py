@@ -17,6 +17,7 @@ from cutover_plan import (
     Complete,
     Decision,
     Order,
+    OrderError,
     OrderKind,
     Plan,
     Position,
@@ -27,17 +28,22 @@ from cutover_plan import (
     deadline_over,
     decide,
     parse_plan,
+    start,
 )
 from cutover_plan import Phase as StepPhase
-from cutover_state.desired import DesiredStore, desire
-from cutover_state.forward import OvertakenError, shift
+from cutover_state.desired import DesiredStore
+from cutover_state.forward import OvertakenError, desire_forward, shift
 from cutover_state.journal import Journal
 from cutover_state.levers import Kind, Lever
 from cutover_state.run import Phase, Run, RunConflictError, RunStore
-from traffic.weights import split
-from verdict import Evidence, Observation, Outcome, Settings, Verdict, evaluate
+from traffic.weights import HUNDRED, split
+from verdict import Evidence, Finding, Observation, Outcome, Settings, Verdict, combine, evaluate
+from verdict.wording import duration
 
 LEGACY = "legacy"
+
+REQUESTS = frozenset({"requests", "data of requests"})
+"""Checks of the verdict that need counted requests."""
 
 SWITCHED = frozenset({"switched", "already switched"})
 """Results of the writer switch after which the new database is the writer (``writer_switch.outcome``)."""
@@ -113,6 +119,9 @@ def advance(world: World, *, cutover_id: str, switched: Mapping[str, Any] | None
         again, or the cutover is rolled back, as the state machine has it.
     """
     run = world.runs.read()
+    if run is not None and run.cutover_id == cutover_id and run.phase is Phase.SUCCEEDED:
+        # The call that completed it died before its answer arrived.
+        return _finish(world, run)
     if run is None or run.cutover_id != cutover_id or run.phase not in (Phase.PREPARING, Phase.SHIFTING):
         return Answer(next=Next.ENDED, reason=f"cutover {cutover_id} does not go forward any more")
     world.lease(cutover_id)
@@ -133,10 +142,14 @@ def advance(world: World, *, cutover_id: str, switched: Mapping[str, Any] | None
 
 def _look(world: World, run: Run, plan: Plan, journal: Journal) -> tuple[Answer | None, Run]:
     now = int(world.now())
-    position = Position.from_json(run.position)
+    # Recovery points may have taken long since the preflight: the clocks of the plan start with the first look.
+    first = run.phase is Phase.PREPARING
+    position = start(plan, now_seconds=now) if first else Position.from_json(run.position)
     evidence = Evidence.from_json(run.evidence) if run.evidence else _begin(world, run, plan, position, now)
     verdict, kept = _judge(world, run, plan, position, evidence, now)
-    decision = decide(plan, position, now_seconds=now, outcome=verdict.outcome, order=_order(run))
+    order, wrong = _order(run)
+    decision = decide(plan, position, now_seconds=now, outcome=verdict.outcome, order=order)
+    decision = replace(decision, refused=wrong or decision.refused)
     _note(journal, run, decision, verdict)
     run = world.runs.write(
         replace(
@@ -156,8 +169,18 @@ def _judge(
     world: World, run: Run, plan: Plan, position: Position, evidence: Evidence, now: int
 ) -> tuple[Verdict, Evidence]:
     observation = world.observe(run, evidence)
+    settings = Settings.from_json(run.verdict)
     late = deadline_over(plan, position, now_seconds=now)
-    return evaluate(Settings.from_json(run.verdict), evidence, observation, deadline_over=late)
+    if evidence.environment != LEGACY:
+        return evaluate(settings, evidence, observation, deadline_over=late)
+    # It has no targets of ours and counts no requests for us.
+    settings = replace(settings, limits=replace(settings.limits, healthy_hosts_minimum=None))
+    verdict, kept = evaluate(settings, evidence, observation)
+    found = [each for each in verdict.findings if each.check not in REQUESTS]
+    if all(each.outcome is Outcome.PASS for each in found) and evidence.alarms:
+        why = f"{LEGACY}: its health check is well, and nothing else speaks against it"
+        found.append(Finding(check="health check", outcome=Outcome.PASS, reason=why))
+    return combine(found), kept
 
 
 def _begin(world: World, run: Run, plan: Plan, position: Position, now: int) -> Evidence:
@@ -165,13 +188,15 @@ def _begin(world: World, run: Run, plan: Plan, position: Position, now: int) -> 
     settings = Settings.from_json(run.verdict)
     weight = _weight(plan, position)
     source, target = plan.direction.source, plan.direction.target
-    # The legacy system sends no metrics: its health check speaks for it, and AWS is watched for harm.
-    judged, other = (target, source) if weight and target != LEGACY else (source, None)
+    # The legacy system sends no metrics: while AWS has requests, it is AWS that is watched for harm; once it has
+    # none, the health check of the legacy system speaks for it.
+    judged, other = (target, source) if weight and (target != LEGACY or weight == HUNDRED) else (source, None)
     return Evidence.begin(
         settings,
         environment=judged,
-        other=other if other not in (None, LEGACY) and settings.compares(weight) else None,
-        alarms=tuple(dict.fromkeys([*world.alarms.get(judged, ()), *world.alarms.get(target, ())])),
+        other=other if LEGACY not in (judged, other) and settings.compares(weight) else None,
+        # Not those of the source: what is wrong there is no reason to send the traffic back.
+        alarms=world.alarms.get(target, ()),
         since_seconds=now,
     )
 
@@ -183,15 +208,19 @@ def _weight(plan: Plan, position: Position) -> int:
     return plan.steps[step].weight_percent if step >= 0 else 0
 
 
-def _order(run: Run) -> Order | None:
+def _order(run: Run) -> tuple[Order | None, str | None]:
+    """The order, or why what was asked for is none; that must not end a cutover."""
     if run.order is None:
-        return None
-    return Order(
-        kind=OrderKind(run.order["kind"]),
-        step=int(run.order["step"]),
-        actor=str(run.order["actor"]),
-        automatic=bool(run.order["automatic"]),
-    )
+        return None, None
+    try:
+        return Order(
+            kind=OrderKind(run.order["kind"]),
+            step=int(run.order["step"]),
+            actor=str(run.order["actor"]),
+            automatic=bool(run.order["automatic"]),
+        ), None
+    except (KeyError, TypeError, ValueError) as error:
+        return None, str(error) if isinstance(error, OrderError) else f"no order: {type(error).__name__}: {error}"
 
 
 def _note(journal: Journal, run: Run, decision: Decision, verdict: Verdict) -> None:
@@ -228,7 +257,7 @@ def _act(
     if isinstance(action, SetWeights):
         return None, _shift(world, run, plan, journal, action.weight_percent, decision.reason)
     if isinstance(action, AskApproval):
-        _ask(world, run, plan, action, decision)
+        run = _ask(world, run, action, decision)
         return Answer(next=Next.WAIT, reason=decision.reason, seconds=world.poll_seconds), run
     return Answer(next=Next.WAIT, reason=decision.reason, seconds=world.poll_seconds), run
 
@@ -256,10 +285,13 @@ def _note_switch(
         # A call that was made again: the switch was noted already.
         return None, run
     result, reason = str(outcome.get("result")), str(outcome.get("reason", ""))
+    if outcome.get("page"):
+        text = f"Cutover {run.cutover_id}: {result}. {reason}\n{outcome.get('next_step', '')}"
+        world.tell(f"A person must look at the writer: {run.source} to {run.target}", text)
     if result not in SWITCHED:
         journal.append("writer not switched", reason, details=dict(outcome))
         return Answer(next=Next.ROLL_BACK, reason=f"the writer was not switched ({result}): {reason}"), run
-    desire(world.desired, by=run.cutover_id, writer=plan.direction.writer_target)
+    desire_forward(world.desired, world.runs, cutover_id=run.cutover_id, writer=plan.direction.writer_target)
     journal.append(
         "writer switched",
         reason,
@@ -273,22 +305,29 @@ def _note_switch(
     return None, world.runs.write(replace(run, position=following.to_json(), evidence=fresh.to_json()))
 
 
-def _ask(world: World, run: Run, plan: Plan, action: AskApproval, decision: Decision) -> None:
-    gate = plan.steps[decision.position.step].gate
-    if gate is None or action.timeout_left_seconds < gate.timeout_seconds - world.poll_seconds // 2:
-        return
-    minutes = action.timeout_left_seconds // 60
+def _ask(world: World, run: Run, action: AskApproval, decision: Decision) -> Run:
+    """Ask once. A call that dies in between asks again: twice is better than never."""
+    step = decision.position.step
+    if run.asked_step == step:
+        return run
     world.tell(
         f"Approval wanted: {run.source} to {run.target}",
-        f"{action.question}\nWithout an answer the cutover rolls back in {minutes} minutes.\n"
-        f"Approve with: bluegreen approve --cutover {run.cutover_id} --step {decision.position.step + 1}",
+        f"{action.question}\nWithout an answer the cutover rolls back in {duration(action.timeout_left_seconds)}.\n"
+        f"Approve with: bluegreen approve --cutover {run.cutover_id} --step {step + 1}",
     )
+    return world.runs.write(replace(run, asked_step=step))
 
 
 def _complete(world: World, run: Run, plan: Plan, journal: Journal) -> Answer:
     why = f"{plan.direction.target} has everything"
-    journal.append("complete", why, before=dict(run.before), after={"weights": {run.source: 0, run.target: 100}})
-    world.tell(f"Complete: {run.source} to {run.target}", f"Cutover {run.cutover_id}: {why}. The way back stays open.")
+    after = {"weights": {run.source: 0, run.target: 100}, "writer": run.writer_after}
+    journal.append("complete", why, before=dict(run.before), after=after)
+    # Before people are told: a rollback that came in between has the last word.
+    return _finish(world, world.runs.write(replace(run, phase=Phase.SUCCEEDED, reason=why)))
+
+
+def _finish(world: World, run: Run) -> Answer:
+    text = f"Cutover {run.cutover_id}: {run.reason}. The way back stays open."
+    world.tell(f"Complete: {run.source} to {run.target}", text)
     world.release(run.cutover_id)
-    world.runs.write(replace(run, phase=Phase.SUCCEEDED, reason=why))
-    return Answer(next=Next.DONE, reason=why)
+    return Answer(next=Next.DONE, reason=run.reason)

@@ -11,8 +11,9 @@ from typing import Any
 import boto3
 
 from cutover_controller.advance import World, advance
-from cutover_controller.observe import SETTLED_AFTER_SECONDS, assemble
+from cutover_controller.observe import assemble
 from cutover_settings import Settings
+from cutover_settings.pace import Pace
 from cutover_state.run import Run
 from cutover_wiring import Wiring
 from database_access import structured_log
@@ -23,8 +24,6 @@ from observation.traffic_metrics import MinuteCounts, read_minutes
 from verdict import Evidence, Observation
 
 log = logging.getLogger(__name__)
-
-POLL_SECONDS = 60
 
 
 class EventError(ValueError):
@@ -41,14 +40,21 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     cutover_id = event.get("cutover_id")
     if not isinstance(cutover_id, str) or not cutover_id:
         raise EventError(f"cutover_id: must name the cutover, got {cutover_id!r}")
+    switched = event.get("switched")
+    if switched is not None and not isinstance(switched, Mapping):
+        raise EventError(f"switched: must be the outcome of the writer switch, got {type(switched).__name__}")
+    request = event.get("request", {})
+    if not isinstance(request, Mapping):
+        raise EventError(f"request: must be the input of the execution, got {type(request).__name__}")
+    pace = Pace.of(request)
     wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="controller")
-    answer = advance(_world(wiring, event.get("request", {})), cutover_id=cutover_id, switched=event.get("switched"))
+    answer = advance(_world(wiring, pace), cutover_id=cutover_id, switched=switched)
     document = answer.document()
     log.info("looked", extra=structured_log.fields(cutover_id=cutover_id, **document))
     return document
 
 
-def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
+def _world(wiring: Wiring, pace: Pace) -> World:
     settings = wiring.settings
     cloudwatch, elbv2, dms = wiring.aws("cloudwatch"), wiring.aws("elbv2"), wiring.aws("dms")
     groups: Mapping[str, str] = settings.mapping("TARGET_GROUP_ARNS")
@@ -79,7 +85,7 @@ def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
                 now=now,
             ),
             alarms=lambda names: read_alarms(cloudwatch, names),
-            settled_after_seconds=int(pace.get("settle_seconds", SETTLED_AFTER_SECONDS)),
+            settled_after_seconds=pace.settle_seconds,
         )
 
     return World(
@@ -93,5 +99,5 @@ def _world(wiring: Wiring, pace: Mapping[str, Any]) -> World:
         tell=wiring.tell,
         journal=wiring.journal,
         now=time.time,
-        poll_seconds=int(pace.get("poll_seconds", POLL_SECONDS)),
+        poll_seconds=pace.poll_seconds,
     )

@@ -15,9 +15,6 @@ from verdict import AlarmState, Counts, Evidence, Observation, Sample, Signals
 AWS = "aws"
 """Side of the front door that is all environments together."""
 
-SETTLED_AFTER_SECONDS = 120
-"""CloudWatch completes a minute of the load balancer's metrics one to two minutes later."""
-
 
 def assemble(
     run: Run,
@@ -28,7 +25,7 @@ def assemble(
     targets: Callable[[], Mapping[str, Targets]],
     tasks: Callable[[], Sequence[Task]],
     alarms: Callable[[Sequence[str]], Mapping[str, str]],
-    settled_after_seconds: int = SETTLED_AFTER_SECONDS,
+    settled_after_seconds: int,
 ) -> Observation:
     """The observation that follows what ``evidence`` has seen already.
 
@@ -37,6 +34,7 @@ def assemble(
         targets: reads the targets by environment.
         tasks: reads the replication tasks that the way back needs.
         alarms: reads the states of alarms by name.
+        settled_after_seconds: after which a minute of metrics is complete.
     """
     settled = int(now - settled_after_seconds) // MINUTE * MINUTE
     settled = max(settled, evidence.next_sample_seconds)

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 from cutover_preflight.look import Databases
 from cutover_rollback.rollback import RollbackIncompleteError, WriterStuckError
 from database_access.deadline import Deadline
-from database_access.errors import DatabaseAccessError
+from database_access.errors import DatabaseAccessError, LockNotAvailableError
 from database_access.server import identify
 from database_access.session import Connect
 from observation.schemas import differences, read_schema
-from writer_switch import ChainDatabase, Result, SwitchRequest, find_writer, switch
+from writer_switch import ChainDatabase, Result, Settings, SwitchRequest, find_writer, switch
 from writer_switch.binary_log import position
+from writer_switch.database import AdminLink
+from writer_switch.decision import Locks
 
 if TYPE_CHECKING:
     from database_access.credentials import DatabaseSecret
@@ -46,8 +48,38 @@ class Chain:
     sleep: Callable[[float], None] = time.sleep
 
     def current(self) -> str | None:
-        """The database that admits the application; None while none, or more than one, does."""
-        return find_writer(self.databases, connect=self.connect).writer
+        """The database that admits the application; None while none, several, or one of its two accounts only, do.
+
+        It is asked under the lock that admits one controller: without it, a switch under way could move the writer
+        right after the answer.
+
+        Raises:
+            RollbackIncompleteError: a switch is at work all the time.
+        """
+        for attempt in range(_BUSY_ATTEMPTS):
+            try:
+                return self._current()
+            except LockNotAvailableError as error:
+                if attempt == _BUSY_ATTEMPTS - 1:
+                    raise RollbackIncompleteError(f"who the writer is cannot be said: {error}") from None
+                self.sleep(_BUSY_PAUSE_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _current(self) -> str | None:
+        links = [
+            AdminLink(each, connect=self.connect, settings=Settings(), lifetime_seconds=_LONGEST_LOOK_SECONDS)
+            for each in self.databases
+        ]
+        try:
+            # In the order of the chain, as the switch takes them.
+            for link in links:
+                link.open(with_controller_lock=True)
+            states = {link.name: link.locks() for link in links}
+        finally:
+            for link in links:
+                link.close()
+        admitting = [name for name, state in states.items() if state.admits]
+        return admitting[0] if len(admitting) == 1 and states[admitting[0]] is Locks.UNLOCKED else None
 
     def move(self, *, source: str, target: str, cutover_id: str, accept_data_loss: bool) -> Mapping[str, Any]:
         """Make ``target`` the writer, whatever point a switch from ``source`` had come to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from cutover_state.journal import Journal
 from cutover_state.lease import LeaseTakenError
 from cutover_state.levers import Kind
 from cutover_state.run import Phase, Run, RunConflictError, RunStore
+from observation.traffic_metrics import MINUTE
 from verdict import Settings
 
 
@@ -65,7 +66,23 @@ def kind_of(direction: Direction) -> Kind:
 
 def rehearse(world: World, plan: Plan) -> tuple[str, ...]:
     """Why a cutover could not begin now; changes nothing."""
-    return reasons_against(world.look(plan.direction), world.limits)
+    return _reasons(world, plan, world.look(plan.direction))
+
+
+def _reasons(world: World, plan: Plan, facts: Facts) -> tuple[str, ...]:
+    return (*reasons_against(facts, world.limits), *_unfit(world.verdict, plan, facts))
+
+
+def _unfit(verdict: Settings, plan: Plan, facts: Facts) -> Iterator[str]:
+    """What of the plan or of the settings cannot be done as things stand."""
+    if verdict.period_seconds != MINUTE:
+        yield f"the verdict's period_seconds is {verdict.period_seconds}: the load balancer counts by {MINUTE} s only"
+    direction = plan.direction
+    if plan.switches_writer and facts.expected_writer not in (direction.writer_source, direction.writer_target):
+        yield (
+            f"the plan switches the writer from {direction.writer_source} to {direction.writer_target}, "
+            f"but it is {facts.expected_writer}: give a plan that does not switch it"
+        )
 
 
 def begin(
@@ -82,14 +99,20 @@ def begin(
     try:
         world.lease(cutover_id)
     except LeaseTakenError as error:
-        return _refuse(world, journal, plan, cutover_id, requested_by, (str(error),))
-    facts = world.look(plan.direction)
-    reasons = reasons_against(facts, world.limits)
+        reasons = (str(error), *_reasons(world, plan, world.look(plan.direction)))
+        return _refuse(world, journal, plan, cutover_id, requested_by, reasons)
+    try:
+        facts = world.look(plan.direction)
+    except Exception:
+        # What cannot even be looked at must not keep rotations waiting.
+        world.release(cutover_id)
+        raise
+    reasons = _reasons(world, plan, facts)
     if reasons:
         world.release(cutover_id)
         return _refuse(world, journal, plan, cutover_id, requested_by, reasons)
     kind, now = kind_of(plan.direction), world.now()
-    before = {kind.desired_field: dict(facts.weights), "writer": facts.expected_writer}
+    before = {"weights": dict(facts.weights), "writer": facts.expected_writer}
     run = Run(
         cutover_id=cutover_id,
         kind=kind.value,
@@ -107,14 +130,15 @@ def begin(
         execution_arn=execution_arn,
         reason="nothing speaks against it",
     )
+    # An intention: a call that dies after the next line finds the run there, and would not say so any more.
+    journal.append(
+        "begin", "nothing speaks against it", before=before, after=plan.to_json(), details=details, who=requested_by
+    )
     try:
         world.runs.begin(run)
     except RunConflictError as error:
         world.release(cutover_id)
         return _refuse(world, journal, plan, cutover_id, requested_by, (str(error),))
-    journal.append(
-        "begin", "nothing speaks against it", before=before, after=plan.to_json(), details=details, who=requested_by
-    )
     world.tell(
         f"Begun: {plan.direction.source} to {plan.direction.target}",
         f"Cutover {cutover_id} was begun by {requested_by}.",

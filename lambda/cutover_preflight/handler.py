@@ -6,16 +6,18 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 import boto3
 
 from cutover_databases.chain import make_chain
-from cutover_plan import Direction, Plan, parse_plan
+from cutover_plan import Direction, Plan, default_plan, parse_plan
 from cutover_preflight.begin import World, begin, kind_of, rehearse
 from cutover_preflight.checks import Facts, Limits
 from cutover_preflight.look import Sources, look
 from cutover_settings import Settings
+from cutover_settings.pace import Pace
 from cutover_state.layout import RESTART_PARTITION
 from cutover_wiring import Wiring, new_cutover_id
 from database_access import structured_log
@@ -79,8 +81,12 @@ def _unpacked(event: Mapping[str, Any]) -> dict[str, Any]:
         return dict(event)
     if not isinstance(request, Mapping):
         raise EventError(f"request: must be the input of the execution, got {type(request).__name__}")
-    # The pace of a rehearsal concerns the looks only.
+    # The pace of a rehearsal concerns the looks only; a wrong one is better noticed before anything begins.
+    Pace.of(request)
     members = {key: value for key, value in request.items() if key not in PACE}
+    for key in ("cutover_id", "execution_arn"):
+        if not isinstance(event.get(key), str) or not event[key]:
+            raise EventError(f"{key}: must be that of the execution, got {event.get(key)!r}")
     return {**members, "cutover_id": event["cutover_id"], "execution_arn": event["execution_arn"]}
 
 
@@ -88,6 +94,13 @@ def _direction(event: Mapping[str, Any]) -> Direction:
     mistakes = [f"{key} is not known (allowed: {', '.join(_KNOWN)})" for key in sorted(set(event) - set(_KNOWN))]
     if not isinstance(event.get("requested_by"), str) or not str(event.get("requested_by", "")).strip():
         mistakes.append("requested_by: must say who asks")
+    mistakes += [
+        f"{key}: must be true or false, got {event[key]!r}"
+        for key in ("dry_run", "recovery_point")
+        if not isinstance(event.get(key, False), bool)
+    ]
+    if not isinstance(event.get("plan", {}), str | Mapping):
+        mistakes.append(f"plan: must be a JSON object, got {type(event['plan']).__name__}")
     direction = Direction.of(str(event.get("from")), str(event.get("to")))
     if direction is None:
         allowed = ", ".join(str(each) for each in Direction)
@@ -99,11 +112,17 @@ def _direction(event: Mapping[str, Any]) -> Direction:
 
 def _plan(wiring: Wiring, event: Mapping[str, Any], direction: Direction) -> Plan:
     given = event.get("plan")
-    if given is not None:
-        return parse_plan(given, direction=direction)
-    parameters = wiring.settings.mapping("PLAN_PARAMETERS")
-    name = parameters[f"{direction.source}-{direction.target}"]
-    return parse_plan(_parameter(wiring, name), direction=direction)
+    if given is None:
+        given = _parameter(wiring, wiring.settings.mapping("PLAN_PARAMETERS")[f"{direction.source}-{direction.target}"])
+    plan = parse_plan(given, direction=direction)
+    chain = wiring.settings.listing("CHAIN")
+    missing = [name for name in (direction.writer_source, direction.writer_target) if name not in chain]
+    if not missing or not plan.switches_writer:
+        return plan
+    if plan.steps != default_plan(direction).steps:
+        raise EventError(f"plan: switches the writer, but database {missing[0]} is not in the chain {', '.join(chain)}")
+    # The default of a front door whose legacy database is not ours to switch.
+    return replace(plan, steps=default_plan(direction, switch_writer=False).steps)
 
 
 def _parameter(wiring: Wiring, name: str) -> str:

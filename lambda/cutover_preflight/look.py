@@ -11,8 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from cutover_plan import Direction
 from cutover_preflight.checks import Facts
 from cutover_state.desired import Desired
+from cutover_state.layout import StateUnreadableError
 from cutover_state.levers import Kind, Lever
 from cutover_state.run import Run
+from database_access.errors import DatabaseAccessError
 from observation.alarms import AlarmsUnreadableError
 from observation.environments import EnvironmentUnreadableError, Service, Targets
 from observation.replication import ReplicationUnreadableError, Task
@@ -27,6 +29,8 @@ UNREADABLE = (
     ReplicationUnreadableError,
     RotationUnreadableError,
     TrafficError,
+    StateUnreadableError,
+    DatabaseAccessError,
     ClientError,
     BotoCoreError,
 )

@@ -59,6 +59,7 @@ class Run:
         writer_after: the database that is the writer at the end of the plan.
         execution_arn: execution of the state machine, when there is one.
         order: what an operator asks for and has not been looked at yet, as its JSON document.
+        asked_step: the step whose approval people were asked for last; None before the first.
         looked_at: epoch seconds of the last look; a cutover that nobody looks at is stuck.
         reason: why it is in its phase, in words.
         version: grows with each write.
@@ -78,6 +79,7 @@ class Run:
     verdict: Mapping[str, Any] = field(default_factory=dict)
     evidence: Mapping[str, Any] | None = None
     order: Mapping[str, Any] | None = None
+    asked_step: int | None = None
     looked_at: float = 0.0
     execution_arn: str = ""
     reason: str = ""

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
+from cutover_state.layout import StateUnreadableError
 from cutover_state.lease import LeaseUnreadableError, read_lease
+from cutover_state.run import Phase as RunPhase
+from cutover_state.run import RunStore
 from database_access import structured_log
 from database_access.admin import open_as_admin
 from database_access.deadline import Deadline
@@ -90,8 +94,9 @@ def run(
     request = SwitchRequest.parse(event, chain=settings.chain)
 
     def authorize() -> str | None:
-        return refusal(
-            dynamodb, settings.state_table_name, request.cutover_id, until=now() + deadline.remaining_seconds()
+        until = now() + deadline.remaining_seconds()
+        return taken_back(dynamodb, settings.state_table_name, request) or refusal(
+            dynamodb, settings.state_table_name, request.cutover_id, until=until
         )
 
     return switch(
@@ -116,6 +121,21 @@ def refusal(dynamodb: DynamoDBClient, table_name: str, cutover_id: str, *, until
     if not lease.is_held(now=until):
         return f"the lease of {cutover_id} ends at {lease.expires_at}, before this run must: renew it first"
     return None
+
+
+def taken_back(dynamodb: DynamoDBClient, table_name: str, request: SwitchRequest) -> str | None:
+    """Why the switch comes too late: the cutover that asked for it is being taken back, or was.
+
+    A rollback marks the run before it looks who the writer is, so a switch that it does not see ends here.
+    """
+    try:
+        run = RunStore(dynamodb, table_name=table_name).read()
+    except (ClientError, BotoCoreError, StateUnreadableError) as error:
+        return f"whether cutover {request.cutover_id} goes forward cannot be read: {error}"
+    late = (RunPhase.ROLLING_BACK, RunPhase.ROLLED_BACK)
+    if run is None or run.cutover_id != request.cutover_id or run.phase not in late or request.new != run.writer_after:
+        return None
+    return f"cutover {run.cutover_id} is {run.phase.value}: the writer does not go to {request.new} any more"
 
 
 def chain_of(secrets_manager: SecretsManagerClient, settings: HandlerSettings) -> tuple[ChainDatabase, ...]:
