@@ -37,6 +37,9 @@ from stacks.security import Keys
 DIRECTIONS = ("blue-green", "green-blue", "legacy-aws", "aws-legacy")
 """Cutovers that there are, as ``from-to``; each has a plan of its own in Parameter Store."""
 
+ROUTING = "Routing"
+"""Construct id of the nested stack that holds the levers, with which its name begins."""
+
 AWS = "aws"
 """Side of the front door that is both environments together."""
 
@@ -129,6 +132,7 @@ class CutoverStack(cdk.NestedStack):
     ) -> None:
         super().__init__(scope, construct_id, description="Functions, state machine and alarms of the cutover")
         self._namespace = f"{prefix}/cutover"
+        machine = f"{prefix}-cutover"
         self.topic = NotificationTopic(
             self,
             "Notifications",
@@ -224,12 +228,14 @@ class CutoverStack(cdk.NestedStack):
                 notification_topic_arn=self.topic.topic.topic_arn,
                 logs_key=keys.logs,
                 state_key=keys.functions,
+                executions_arn=f"arn:{self.partition}:states:{self.region}:{self.account}:execution:{machine}:*",
                 metric_namespace=self._namespace,
             ),
         )
         self.workflow = CutoverWorkflow(
             self,
             "Workflow",
+            name=machine,
             functions=self.functions,
             functions_key=keys.functions,
             logs_key=keys.logs,
@@ -294,7 +300,7 @@ class CutoverStack(cdk.NestedStack):
             schedule=events.Schedule.rate(RECONCILE_EVERY),
             targets=[target()],
         )
-        stacks = f"arn:{self.partition}:cloudformation:{self.region}:{self.account}:stack/{root_stack_name}"
+        root = f"arn:{self.partition}:cloudformation:{self.region}:{self.account}:stack/{root_stack_name}"
         events.Rule(
             self,
             "StackUpdated",
@@ -302,9 +308,14 @@ class CutoverStack(cdk.NestedStack):
             event_pattern=events.EventPattern(
                 source=["aws.cloudformation"],
                 detail_type=["CloudFormation Stack Status Change"],
-                # The root stack, and the nested ones, whose names start with its own.
-                resources=events.Match.prefix(stacks),
-                detail={"status-details": {"status": list(UPDATED)}},
+                detail={
+                    # An id ends in "/" and a UUID; the name of a nested stack begins with those of its parent and of
+                    # itself. A stage whose name begins like ours is another one.
+                    "stack-id": events.Match.any_of(
+                        events.Match.prefix(f"{root}/"), events.Match.prefix(f"{root}-{ROUTING}NestedStack")
+                    ),
+                    "status-details": {"status": list(UPDATED)},
+                },
             ),
             targets=[target()],
         )

@@ -67,7 +67,10 @@ class SecurityStack(cdk.NestedStack):
             backup=self._key("Backup", "recovery points"),
             storage=self._key("Storage", "ephemeral storage of containers", *self._fargate()),
             functions=self._key(
-                "Functions", "environment of functions, state of the cutover, dead letters", *self._queues()
+                "Functions",
+                "environment of functions, state and executions of the cutover, dead letters",
+                *self._queues(),
+                self._deliveries(),
             ),
         )
         self._acknowledge()
@@ -133,6 +136,19 @@ class SecurityStack(cdk.NestedStack):
         return (
             self._statement("DeadLettersOfEvents", ["events.amazonaws.com"], actions, None),
             self._statement("DeadLettersOfTopics", ["sns.amazonaws.com"], actions, account),
+        )
+
+    def _deliveries(self) -> iam.PolicyStatement:
+        # Step Functions hands its encrypted log records to the delivery service of CloudWatch Logs.
+        return self._statement(
+            "LogsOfExecutions",
+            ["delivery.logs.amazonaws.com"],
+            ["kms:Decrypt*"],
+            {
+                "StringEquals": {
+                    "kms:EncryptionContext:SourceArn": f"arn:{self.partition}:logs:{self.region}:{self.account}:*"
+                }
+            },
         )
 
     def _fargate(self) -> tuple[iam.PolicyStatement, ...]:

@@ -16,6 +16,9 @@ from blue_green.runtime_function import Placement, RuntimeFunction
 from blue_green.runtime_layer import DATABASE_CA_PATH
 from policy.acknowledgement import acknowledge
 
+LEASE_PARTITION = "LEASE"
+"""Partition key of the lease in the state table (lambda/cutover_state/layout.py)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -50,8 +53,8 @@ class Surroundings:
         verdict_parameter: name and ARN of the verdict's settings.
         notification_topic_arn: where people are told.
         logs_key: encrypts that topic.
-        state_key: encrypts the state table.
-        backup_key: encrypts the vault.
+        state_key: encrypts the state table, the dead letters and the executions.
+        executions_arn: executions of the state machine, ``arn:…:execution:name:*``.
         metric_namespace: of the metrics that the functions send.
     """
 
@@ -84,6 +87,7 @@ class Surroundings:
     notification_topic_arn: str
     logs_key: kms.IKey
     state_key: kms.IKey
+    executions_arn: str
     metric_namespace: str
 
 
@@ -130,16 +134,19 @@ class CutoverFunctions(Construct):
             "AwsSolutions::AwsSolutions-SQS3",
             reason="This is the dead-letter queue itself; an alarm tells as soon as anything lies in it.",
         )
-        state, levers, databases, observed = self._state(), self._levers(), self._databases(), self._observed()
+        table, told, levers = self._table(), self._told(), self._levers()
+        databases, schema, observed = self._databases(), self._schema(), self._observed()
         self.preflight = self._function(
             "Preflight",
             package="cutover_preflight",
             description="Begins a cutover, or gives every reason against it",
             timeout=cdk.Duration.minutes(2),
             environment={
-                **state,
+                **table,
+                **told,
                 **levers,
                 **databases,
+                **schema,
                 **observed,
                 "ECS_CLUSTER": surroundings.ecs_cluster,
                 "ECS_SERVICES": json.dumps({name: each[0] for name, each in surroundings.ecs_services.items()}),
@@ -154,9 +161,12 @@ class CutoverFunctions(Construct):
             description="One look at a cutover, and the step that follows from it",
             timeout=cdk.Duration.minutes(5),
             environment={
-                **state,
+                **table,
+                **told,
                 **levers,
                 **observed,
+                "LOAD_BALANCER_NAME": surroundings.load_balancer_name,
+                "TARGET_GROUP_NAMES": json.dumps({name: each[1] for name, each in surroundings.target_groups.items()}),
                 "SLOWER_THAN_SECONDS": f"{surroundings.slower_than_seconds:g}",
             },
             one_at_a_time=True,
@@ -166,7 +176,7 @@ class CutoverFunctions(Construct):
             package="writer_switch",
             description="Moves the writer between two neighbours of the chain",
             timeout=cdk.Duration.minutes(3),
-            environment={**state, **databases},
+            environment={**table, **databases},
             # Half a virtual CPU more: the pause of the writes depends on it.
             memory=cdk.Size.mebibytes(1769),
             one_at_a_time=True,
@@ -176,7 +186,7 @@ class CutoverFunctions(Construct):
             package="cutover_rollback",
             description="Takes a cutover back: weights, writer, execution, and says why",
             timeout=cdk.Duration.minutes(10),
-            environment={**state, **levers, **databases},
+            environment={**table, **told, **levers, **databases, **schema, **self._alarms()},
             memory=cdk.Size.mebibytes(1769),
         )
         self.reconciler = self._function(
@@ -185,7 +195,8 @@ class CutoverFunctions(Construct):
             description="Keeps weights and records as they should be",
             timeout=cdk.Duration.minutes(5),
             environment={
-                **state,
+                **table,
+                **told,
                 **levers,
                 "FIRST_WRITER": surroundings.chain[0],
                 "METRIC_NAMESPACE": surroundings.metric_namespace,
@@ -198,6 +209,7 @@ class CutoverFunctions(Construct):
             description="Takes recovery points of both databases before a cutover",
             timeout=cdk.Duration.minutes(1),
             environment={
+                **table,
                 "BACKUP_VAULT": surroundings.backup_vault,
                 "BACKUP_ROLE_ARN": surroundings.backup_role_arn,
                 "CLUSTER_ARNS": json.dumps(list(surroundings.cluster_arns)),
@@ -208,7 +220,12 @@ class CutoverFunctions(Construct):
             package="replication_control",
             description="Starts and stops the replication tasks in order",
             timeout=cdk.Duration.minutes(5),
-            environment={**state, **databases, "REPLICATION_TASKS": json.dumps(list(surroundings.replication_tasks))},
+            environment={
+                **table,
+                **databases,
+                **schema,
+                "REPLICATION_TASKS": json.dumps(list(surroundings.replication_tasks)),
+            },
             one_at_a_time=True,
         )
         self._permit()
@@ -233,6 +250,7 @@ class CutoverFunctions(Construct):
             "preflight": self.preflight,
             "writer-switch": self.writer_switch,
             "rollback": self.rollback,
+            "reconciler": self.reconciler,
             "replication-control": self.replication_control,
         }
 
@@ -260,11 +278,11 @@ class CutoverFunctions(Construct):
             dead_letters=self.dead_letters,
         )
 
-    def _state(self) -> dict[str, str]:
-        return {
-            "STATE_TABLE_NAME": self._with.state_table[0],
-            "NOTIFICATION_TOPIC_ARN": self._with.notification_topic_arn,
-        }
+    def _table(self) -> dict[str, str]:
+        return {"STATE_TABLE_NAME": self._with.state_table[0]}
+
+    def _told(self) -> dict[str, str]:
+        return {"NOTIFICATION_TOPIC_ARN": self._with.notification_topic_arn}
 
     def _levers(self) -> dict[str, str]:
         return {
@@ -284,31 +302,42 @@ class CutoverFunctions(Construct):
                 }
             ),
             "DATABASE_CA_PATH": DATABASE_CA_PATH,
-            "PAYMENT_SCHEMA": self._with.payment_schema,
         }
+
+    def _schema(self) -> dict[str, str]:
+        return {"PAYMENT_SCHEMA": self._with.payment_schema}
 
     def _observed(self) -> dict[str, str]:
         return {
-            "LOAD_BALANCER_NAME": self._with.load_balancer_name,
-            "TARGET_GROUP_NAMES": json.dumps({name: each[1] for name, each in self._with.target_groups.items()}),
             "REPLICATION_INSTANCE": self._with.replication_instance,
             "REPLICATION_TASKS": json.dumps(list(self._with.replication_tasks)),
-            "ALARMS": json.dumps({side: list(names) for side, names in self._with.alarms.items()}),
+            **self._alarms(),
         }
 
+    def _alarms(self) -> dict[str, str]:
+        return {"ALARMS": json.dumps({side: list(names) for side, names in self._with.alarms.items()})}
+
     def _permit(self) -> None:
+        for function in self.every.values():
+            # Lambda hands what it cannot deliver to the queue in the name of the function.
+            self._let_use_key(function, self._with.state_key.key_arn, service="sqs")
         for function in (
             self.preflight,
             self.controller,
+            self.writer_switch,
             self.rollback,
             self.reconciler,
-            self.writer_switch,
-            self.replication_control,
+            self.recovery_point,
         ):
-            self._let_keep_state(function, writes=function not in (self.writer_switch, self.replication_control))
+            self._let_read_state(function)
+        # While backups are made it extends the lease and notes that the cutover is being driven.
+        self._let_write_state(self.recovery_point)
         for function in (self.preflight, self.controller, self.rollback, self.reconciler):
+            self._let_write_state(function)
             self._let_tell(function)
             self._let_read_levers(function)
+        for function in (self.preflight, self.controller, self.rollback):
+            self._let_release_lease(function)
         for function in (self.controller, self.rollback, self.reconciler):
             self._let_move_levers(function)
         for function in (self.preflight, self.writer_switch, self.rollback, self.replication_control):
@@ -316,16 +345,35 @@ class CutoverFunctions(Construct):
         for function in (self.preflight, self.controller):
             self._let_observe(function)
         self._let_begin(self.preflight)
+        self._let_stop(self.rollback)
         self._let_count(self.reconciler)
         self._let_back_up(self.recovery_point)
         self._let_control_replication(self.replication_control)
 
-    def _let_keep_state(self, function: RuntimeFunction, *, writes: bool) -> None:
-        actions = ["dynamodb:GetItem", "dynamodb:Query"]
-        if writes:
-            actions += ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"]
-        function.permissions.allow(*actions, resources=[self._with.state_table[1]])
+    def _let_read_state(self, function: RuntimeFunction) -> None:
+        function.permissions.allow("dynamodb:GetItem", resources=[self._with.state_table[1]])
         self._let_use_key(function, self._with.state_key.key_arn, service="dynamodb")
+
+    def _let_write_state(self, function: RuntimeFunction) -> None:
+        function.permissions.allow("dynamodb:PutItem", resources=[self._with.state_table[1]])
+
+    def _let_release_lease(self, function: RuntimeFunction) -> None:
+        # Nothing else is ever deleted: the journal is append-only.
+        function.permissions.allow(
+            "dynamodb:DeleteItem",
+            resources=[self._with.state_table[1]],
+            conditions={"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [LEASE_PARTITION]}},
+        )
+
+    def _let_stop(self, function: RuntimeFunction) -> None:
+        function.permissions.allow("states:StopExecution", resources=[self._with.executions_arn])
+        # Error and cause are encrypted as the execution is.
+        self._let_use_key(function, self._with.state_key.key_arn, service="states")
+        acknowledge(
+            function.permissions.policy,
+            f"AwsSolutions::AwsSolutions-IAM5[Resource::{self._with.executions_arn}]",
+            reason="Each cutover is an execution of its own; these are the executions of this one state machine.",
+        )
 
     def _let_tell(self, function: RuntimeFunction) -> None:
         function.permissions.allow("sns:Publish", resources=[self._with.notification_topic_arn])
@@ -343,7 +391,7 @@ class CutoverFunctions(Construct):
         function.permissions.allow(
             "route53:ListResourceRecordSets", resources=[f"arn:aws:route53:::hostedzone/{self._with.hosted_zone_id}"]
         )
-        self._let_describe(function, "elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeTargetHealth")
+        self._let_describe(function, "elasticloadbalancing:DescribeRules")
 
     def _let_describe(self, function: RuntimeFunction, *actions: str) -> None:
         function.permissions.allow(*actions, resources=["*"])
@@ -390,9 +438,12 @@ class CutoverFunctions(Construct):
             "cloudwatch:GetMetricData",
             "cloudwatch:DescribeAlarms",
             "dms:DescribeReplicationTasks",
+            "elasticloadbalancing:DescribeTargetHealth",
         )
 
     def _let_begin(self, function: RuntimeFunction) -> None:
+        # Restarts of replication tasks that a rotation still owes.
+        function.permissions.allow("dynamodb:Query", resources=[self._with.state_table[1]])
         function.permissions.allow(
             "ssm:GetParameter",
             resources=[self._with.verdict_parameter[1], *(arn for _, arn in self._with.plan_parameters.values())],

@@ -36,6 +36,7 @@ class CutoverWorkflow(Construct):
         scope: Construct,
         construct_id: str,
         *,
+        name: str,
         functions: CutoverFunctions,
         functions_key: kms.IKey,
         logs_key: kms.IKey,
@@ -47,6 +48,8 @@ class CutoverWorkflow(Construct):
         self.state_machine = sfn.StateMachine(
             self,
             "StateMachine",
+            # Known beforehand: the rollback, which this machine calls, may stop its executions.
+            state_machine_name=name,
             state_machine_type=sfn.StateMachineType.STANDARD,
             definition_body=sfn.DefinitionBody.from_chainable(self._definition(functions)),
             role=role.role,
@@ -135,6 +138,8 @@ class CutoverWorkflow(Construct):
             {"cutover_id.$": CUTOVER_ID, "execution_arn.$": "$$.Execution.Id", "request.$": REQUEST},
             result_path="$.preflight",
         )
+        # It may have begun the cutover before it failed; taking back what did not begin changes nothing.
+        begin.add_catch(rolled_back["error"], errors=["States.ALL"], result_path="$.error")
         recovery = self._recover(functions.recovery_point.function, then=look, failed=rolled_back["error"])
         return begin.next(
             sfn.Choice(self, "MayBegin")
