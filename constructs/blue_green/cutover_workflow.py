@@ -115,7 +115,10 @@ class CutoverWorkflow(Construct):
             result_path="$.look",
         )
         switch = self._invoke(
-            "SwitchWriter", functions.writer_switch.function, "$.look.switch", result_path="$.outcome"
+            "SwitchWriter",
+            functions.writer_switch.function,
+            {name: sfn.JsonPath.string_at(f"$.look.switch.{name}") for name in ("cutover_id", "from", "to")},
+            result_path="$.outcome",
         )
         switch.next(look_after_switch)
         wait = sfn.Wait(self, "Wait", time=sfn.WaitTime.seconds_path("$.look.seconds"))
@@ -198,7 +201,7 @@ class CutoverWorkflow(Construct):
         self,
         construct_id: str,
         function: lambda_.IFunction,
-        payload: dict[str, object] | str,
+        payload: dict[str, object],
         *,
         result_path: str,
         patient: bool = False,
@@ -207,7 +210,7 @@ class CutoverWorkflow(Construct):
             self,
             construct_id,
             lambda_function=function,
-            payload=_payload(payload),
+            payload=sfn.TaskInput.from_object(payload),
             payload_response_only=True,
             result_path=result_path,
             retry_on_service_exceptions=False,
@@ -222,9 +225,3 @@ class CutoverWorkflow(Construct):
             jitter_strategy=sfn.JitterType.FULL,
         )
         return state
-
-
-def _payload(payload: dict[str, object] | str) -> sfn.TaskInput:
-    if isinstance(payload, dict):
-        return sfn.TaskInput.from_object(payload)
-    return sfn.TaskInput.from_json_path_at(payload)
