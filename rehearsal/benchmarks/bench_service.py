@@ -43,6 +43,8 @@ class Measurement:
         client_late_p99_ms: How late the client sent; the client is the limit when this is not small.
         service_cpu_percent: Of one core; one process cannot use more than 100 for its own code.
         database_cpu_percent: Of one core, of the server that is written to.
+        others_cpu_percent: Of one core, of everything on the machine that is no part of the benchmark. When this is
+            not small, the numbers say less about the service.
         memory_mib: Resident memory of the service at the end.
     """
 
@@ -57,6 +59,7 @@ class Measurement:
     client_late_p99_ms: float
     service_cpu_percent: float
     database_cpu_percent: float
+    others_cpu_percent: float
     memory_mib: float
 
 
@@ -70,10 +73,11 @@ def find_knee(measurements: Sequence[Measurement], *, objective_ms: float) -> Me
     return knee
 
 
-def measure(service: ServiceProcess, *, database_process_id: int, rate: float, seconds: float) -> Measurement:
+def measure(service: ServiceProcess, *, databases: DatabaseChain, rate: float, seconds: float) -> Measurement:
     """Load the service at one rate."""
-    began = time.monotonic()
-    cpu = [cpu_seconds(process_id) for process_id in (service.process_id, database_process_id)]
+    own = [service.process_id, *(server.process_id for server in databases), os.getpid()]
+    began, busy_before = time.monotonic(), machine_busy_seconds()
+    before = [cpu_seconds(process_id) for process_id in own]
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         answers = runner.run(
             open_loop(
@@ -84,11 +88,8 @@ def measure(service: ServiceProcess, *, database_process_id: int, rate: float, s
                 timeout_seconds=CLIENT_TIMEOUT_SECONDS,
             )
         )
-    elapsed = time.monotonic() - began
-    used = [
-        cpu_seconds(process_id) - before
-        for process_id, before in zip((service.process_id, database_process_id), cpu, strict=True)
-    ]
+    elapsed, busy = time.monotonic() - began, machine_busy_seconds() - busy_before
+    used = [cpu_seconds(process_id) - earlier for process_id, earlier in zip(own, before, strict=True)]
     statuses = count_statuses(answers)
     latencies_ms = [1000 * answer.latency_seconds for answer in answers if answer.status == 201]
     return Measurement(
@@ -103,8 +104,15 @@ def measure(service: ServiceProcess, *, database_process_id: int, rate: float, s
         client_late_p99_ms=round(1000 * percentile([answer.late_seconds for answer in answers], 99), 1),
         service_cpu_percent=round(100 * used[0] / elapsed),
         database_cpu_percent=round(100 * used[1] / elapsed),
+        others_cpu_percent=max(0, round(100 * (busy - sum(used)) / elapsed)),
         memory_mib=round(resident_mib(service.process_id), 1),
     )
+
+
+def machine_busy_seconds() -> float:
+    """Time that all cores together were not idle (proc(5), /proc/stat: all but idle and iowait)."""
+    user, nice, system, _, _, *rest = map(int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9])
+    return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(process_id: int) -> float:
@@ -136,13 +144,12 @@ def run(*, rates: Sequence[float], seconds: float, objective_ms: float, quiet: b
             log_path=Path(folder) / "service.log",
         ) as service:
             service.wait_ready()
-            writer = databases["blue"].process_id
-            measure(service, database_process_id=writer, rate=min(100, max(rates)), seconds=WARM_UP_SECONDS)
+            measure(service, databases=databases, rate=min(100, max(rates)), seconds=WARM_UP_SECONDS)
             if not quiet:
                 print(f"MariaDB {databases.software.version}, {os.cpu_count()} cores, {seconds:g} s for each rate")
                 print(HEADER)
             for rate in sorted(rates):
-                measurement = measure(service, database_process_id=writer, rate=rate, seconds=seconds)
+                measurement = measure(service, databases=databases, rate=rate, seconds=seconds)
                 found.append(measurement)
                 if not quiet:
                     print(row(measurement), flush=True)
@@ -156,8 +163,8 @@ def run(*, rates: Sequence[float], seconds: float, objective_ms: float, quiet: b
 
 HEADER = (
     "| req/s | sent | paid/s | refused | failed | p50 ms | p99 ms | max ms | client late p99 ms "
-    "| service CPU % | database CPU % | service MiB |\n"
-    "|---|---|---|---|---|---|---|---|---|---|---|---|"
+    "| service CPU % | database CPU % | others CPU % | service MiB |\n"
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|"
 )
 
 

@@ -26,6 +26,11 @@ from payment_service.writer import NoWriterError, Writer, WriterLocator
 # A transaction takes a few milliseconds; one that takes this long hangs on a connection that is dead.
 TRANSACTION_SECONDS = 5.0
 RETRY_AFTER_SECONDS = 1
+# With a writer, a queue that takes longer than this only turns requests into time-outs of clients. Without one,
+# waiting is the point, and the queue is bounded by its length alone.
+PATIENCE_SECONDS = 5.0
+# How much the last attempt counts in the mean time that an attempt takes.
+_MEAN_WEIGHT = 0.1
 # Between repetitions, doubled each time: a conflict or a broken session is usually over at once.
 _FIRST_PAUSE_SECONDS = 0.01
 _LONGEST_PAUSE_SECONDS = 0.2
@@ -61,7 +66,8 @@ class PaymentDesk:
 
     Args:
         sessions: The number of sessions, and so of requests that use the database at once.
-        queue: The number of requests that may wait for a session; the next one is refused at once.
+        queue: The number of requests that may wait for a session; the next one is refused at once. While there is a
+            writer, so is one that would wait longer than PATIENCE_SECONDS.
         hold_seconds: The time that a request may wait, for a session and for a writer together.
     """
 
@@ -77,8 +83,10 @@ class PaymentDesk:
         self._locator = locator
         self._telemetry = telemetry
         self._sessions = asyncio.Semaphore(sessions)
+        self._session_count = sessions
         self._queue = queue
         self._waiting = 0
+        self._mean_attempt_seconds = 0.0
         self._hold_seconds = hold_seconds
 
     async def take(self, payment_id: str, order: PaymentOrder) -> Taken:
@@ -162,6 +170,7 @@ class PaymentDesk:
         work: Callable[[Writer, Connection], Awaitable[_Result]],
     ) -> _Result:
         usable = False
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(TRANSACTION_SECONDS):
                 result = await work(writer, connection)
@@ -176,6 +185,8 @@ class PaymentDesk:
             usable = True
             raise
         finally:
+            took = asyncio.get_running_loop().time() - began
+            self._mean_attempt_seconds += _MEAN_WEIGHT * (took - self._mean_attempt_seconds)
             # A cancelled request leaves its session in the middle of an answer, so it is closed, too.
             if usable:
                 writer.release(connection)
@@ -186,7 +197,7 @@ class PaymentDesk:
     async def _session(self, deadline: float) -> AsyncIterator[None]:
         """The right to use one session, in the order of arrival."""
         if self._sessions.locked():
-            if self._waiting >= self._queue:
+            if self._waiting >= self._queue or self._would_wait_too_long():
                 self._telemetry.became("refused")
                 raise Problem(
                     503,
@@ -212,6 +223,10 @@ class PaymentDesk:
         finally:
             self._telemetry.in_use.dec()
             self._sessions.release()
+
+    def _would_wait_too_long(self) -> bool:
+        wait_seconds = self._waiting * self._mean_attempt_seconds / self._session_count
+        return self._locator.writer is not None and wait_seconds > PATIENCE_SECONDS
 
     async def _writer(self, deadline: float) -> Writer:
         if self._locator.writer is not None:

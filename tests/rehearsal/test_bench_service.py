@@ -23,6 +23,7 @@ def measurement(rate: float, *, p99_ms: float = 20, refused: int = 0, failed: in
         client_late_p99_ms=1,
         service_cpu_percent=10,
         database_cpu_percent=10,
+        others_cpu_percent=0,
         memory_mib=80,
     )
 

@@ -318,6 +318,40 @@ def test_requests_beyond_the_queue_are_refused_at_once_and_the_others_are_served
     assert [answer.status_code for answer in served] == [201] * 5
 
 
+def test_a_queue_that_has_become_too_slow_is_not_made_longer(data_plane: DataPlane, start_service: Any) -> None:
+    service = start_service("--sessions=1", "--hold-seconds=40")
+    pay(service)
+
+    async def crowd() -> tuple[float, httpx.Response, list[httpx.Response]]:
+        async with service.async_client() as client:
+
+            def send() -> asyncio.Task[httpx.Response]:
+                return asyncio.create_task(
+                    client.post("/payments", json=ORDER, headers={"Idempotency-Key": str(uuid4())})
+                )
+
+            with data_plane.databases["blue"].connect(autocommit=False) as blocker, blocker.cursor() as cursor:
+                cursor.execute("SELECT * FROM payments.balances FOR UPDATE")
+                waiting = [send() for _ in range(60)]
+                # All have arrived, and one has waited in vain for its row lock: the service knows how slow it is now.
+                while "payment_queue_waiting 59.0" not in (known := (await client.get("/metrics")).text) or (
+                    'payment_retries_total{reason="conflict"}' not in known
+                ):
+                    await asyncio.sleep(0.05)
+                started = time.monotonic()
+                refused = await send()
+                took = time.monotonic() - started
+            return took, refused, await asyncio.gather(*waiting)
+
+    took, refused, served = asyncio.run(crowd())
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
+    assert refused.json()["type"] == "urn:payment-service:problem:overloaded"
+    assert took < 2
+    # Those that were admitted before are served.
+    assert {answer.status_code for answer in served} == {201}
+
+
 def test_the_service_uses_no_more_sessions_than_it_was_given(data_plane: DataPlane, start_service: Any) -> None:
     service = start_service("--sessions=3")
 
