@@ -16,6 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 INSTALL := $(PIP) install --no-compile --require-hashes
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DEPLOY_ARGS ?=
 CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
 
 # The bin folder of the environment comes first, so that its Node.js serves the CDK.
@@ -48,6 +49,10 @@ setup: $(VENV)/.dev ## Install everything, for working on the project.
 synth: $(VENV)/.synth ## Synthesize the templates into cdk.out (STAGE=name chooses a stage).
 	$(CDK) synth --quiet --output $(OUT) $(CONTEXT)
 	@echo "Templates: $(OUT)/*.template.json"
+
+.PHONY: deploy
+deploy: $(VENV)/.synth ## Deploy STAGE, unless that would undo a shift or break replication (DEPLOY_ARGS=--help).
+	$(BIN)/python -m ops.deploy_guard $(if $(STAGE),--stage $(STAGE)) $(DEPLOY_ARGS)
 
 .PHONY: test
 test: $(VENV)/.dev ## Run every test, the linter and the type checker.
