@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -21,8 +22,10 @@ CDK = PROJECT / "node_modules" / ".bin" / "cdk"
 def environment(**values: str) -> dict[str, str]:
     """No credentials, no home of anybody's, and the Node.js of the environment."""
     kept = {key: os.environ[key] for key in ("LANG", "LC_ALL", "TMPDIR") if key in os.environ}
+    # Where the language bridge keeps what it has unpacked; under a new home it would unpack the CDK again.
+    cache = Path.home() / ".cache" / "aws" / "jsii" / "package-cache"
     path = f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
-    return {**kept, "PATH": path, "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1", **values}
+    return {**kept, "PATH": path, "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(cache), **values}
 
 
 def cdk(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -32,7 +35,7 @@ def cdk(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
         env=environment(HOME=str(home), CDK_DISABLE_VERSION_CHECK="1", CI="true"),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -56,7 +59,7 @@ def app(tmp_path: Path, context: dict[str, Any], **values: str) -> subprocess.Co
         ),
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
     )
 
 
@@ -73,7 +76,12 @@ def test_all_mistakes_are_told_at_once_with_exit_status_1_and_no_traceback(tmp_p
         "stages.prod.region",
         "stages.prod.weights",
     ]
-    assert not (tmp_path / "out").exists()
+    assert list((tmp_path / "out").glob("*.template.json")) == []
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """What each template is, byte for byte."""
+    return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in folder.glob("*.template.json")}
 
 
 def test_another_folder_home_and_hash_seed_give_the_same_templates_byte_for_byte(
@@ -81,15 +89,13 @@ def test_another_folder_home_and_hash_seed_give_the_same_templates_byte_for_byte
 ) -> None:
     ran = app(tmp_path, {**CONTEXT, **COMMAND_LINE, "stage": "prod"}, PYTHONHASHSEED="4711")
 
-    again = {each.name: each.read_bytes() for each in (tmp_path / "out").glob("*.template.json")}
     assert ran.returncode == 0, ran.stderr
-    assert again == {each.name: each.read_bytes() for each in prod.folder.glob("*.template.json")}
-    assert len(again) > 11
+    assert len(digests(prod.folder)) > 11
+    assert digests(tmp_path / "out") == digests(prod.folder)
 
 
 def test_the_command_line_gives_the_same_templates_without_credentials(prod: Synthesis, tmp_path: Path) -> None:
     ran = cdk("synth", "--quiet", "--output", str(tmp_path / "out"), home=tmp_path)
 
-    again = {each.name: each.read_bytes() for each in (tmp_path / "out").glob("*.template.json")}
     assert ran.returncode == 0, ran.stderr
-    assert again == {each.name: each.read_bytes() for each in prod.folder.glob("*.template.json")}
+    assert digests(tmp_path / "out") == digests(prod.folder)

@@ -28,6 +28,9 @@ ATTACH_TO_VPC = {
     "ec2:UnassignPrivateIpAddresses",
 }
 
+# What a function sends its traces with; X-Ray knows no resources.
+TRACE = {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}
+
 
 def may(synthesis: Synthesis, role: str) -> Permissions:
     return permissions_of(synthesis.app, synthesis.the("AWS::IAM::Role", role))
@@ -38,11 +41,11 @@ def secret(color: str, kind: str) -> str:
 
 
 def function(path: str) -> dict[str, set[str]]:
-    """What every function of ours may do: write its log, decrypt its environment, be in the VPC."""
+    """What every function of ours may do: write its log and its traces, decrypt its environment, be in the VPC."""
     return {
         f"<{path}/Logs>.Arn": WRITE_LOGS,
         "<Security/Functions>.Arn": {"kms:Decrypt"},
-        "*": ATTACH_TO_VPC,
+        "*": ATTACH_TO_VPC | TRACE,
     }
 
 
@@ -63,7 +66,7 @@ def test_the_function_that_closes_the_default_group_changes_that_group_only(prod
     assert may(prod, f"{path}/Execution/Role") == Permissions(
         {
             **function(path),
-            "*": {*ATTACH_TO_VPC, "ec2:DescribeSecurityGroupRules"},
+            "*": {*ATTACH_TO_VPC, *TRACE, "ec2:DescribeSecurityGroupRules"},
             group: {"ec2:RevokeSecurityGroupIngress", "ec2:RevokeSecurityGroupEgress"},
         }
     )
@@ -98,7 +101,7 @@ def test_the_rotation_changes_the_secrets_of_its_database_and_restarts_its_tasks
     assert may(prod, f"{path}/Execution/Role") == Permissions(
         {
             **function(path),
-            "*": {*ATTACH_TO_VPC, "dms:DescribeReplicationTasks", "secretsmanager:GetRandomPassword"},
+            "*": {*ATTACH_TO_VPC, *TRACE, "dms:DescribeReplicationTasks", "secretsmanager:GetRandomPassword"},
             **{secret(color, kind): rotate for kind in ("Admin", "Application", "Replication")},
             SECRETS_KEY: {"kms:Decrypt", "kms:GenerateDataKey"},
             # It reads the lease, and writes only what it has to remember about a restart.

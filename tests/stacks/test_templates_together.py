@@ -13,7 +13,7 @@ from cfnlint.schema import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untype
 
 from policy.templates import NESTED_STACK, Resource, View, references_in
 from stacks.config import Color
-from tests.support.synthesized import ROOT, STACKS, Synthesis, Variation, name_of, plain, tags_of
+from tests.support.synthesized import CONTEXT, ROOT, STACKS, Synthesis, Variation, name_of, plain, tags_of
 
 REGION = "us-east-1"
 
@@ -104,6 +104,7 @@ STORES: Mapping[str, tuple[str, ...]] = {
     "AWS::SNS::Topic": ("KmsMasterKeyId",),
     "AWS::SQS::Queue": ("KmsMasterKeyId",),
     "AWS::SecretsManager::Secret": ("KmsKeyId",),
+    "AWS::StepFunctions::StateMachine": ("EncryptionConfiguration.KmsKeyId",),
 }
 """Where a type that keeps data names its key."""
 
@@ -457,14 +458,7 @@ UNRELATED: Mapping[str, Any] = {
     "front_door__deregistration_delay_seconds": 120,
     "front_door__http_redirect": True,
     "front_door__certificate_arn": f"arn:aws:acm:us-east-1:111122223333:certificate/{UUID}",
-    "legacy_database": {
-        "secret_arn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:legacy/replication-AbCdEf",
-        "secret_key_arn": f"arn:aws:kms:us-east-1:111122223333:key/{UUID}",
-        "application_secret_arn": "arn:aws:secretsmanager:us-east-1:111122223333:secret:legacy/application-AbCdEf",
-        "cidr": "172.16.10.0/24",
-        "ca_certificate_file": "docs/examples/on-premises-ca.pem",
-        "transit_gateway_id": "tgw-0123456789abcdef0",
-    },
+    "legacy_database": CONTEXT["stages"]["staging"]["legacy_database"],
     "log_retention_days": 731,
     "termination_protection": False,
     "availability_zones": ["us-east-1b", "us-east-1c", "us-east-1d"],

@@ -48,6 +48,7 @@ STACKS = (
     "Compute",
     "Observability",
     "Backup",
+    "Cutover",
     "Configuration",
 )
 """Nested stacks in the order in which they are declared; each may refer to those on its left only."""
