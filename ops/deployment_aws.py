@@ -19,8 +19,10 @@ POLL_SECONDS: Final = 10.0
 REPLICATION_SECONDS: Final = 30 * 60.0
 """Tasks stop when what they have read is applied, and start after a connection test."""
 
+ABSENT: Final = "absent"
+
 # Statuses of a stack that holds nothing to take care of (AWS CloudFormation API reference, Stack).
-NOTHING_THERE: Final = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"})
+NOTHING_THERE: Final = frozenset({ABSENT, "REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "DELETE_COMPLETE"})
 DEPLOYED: Final = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE"})
 NO_CHANGE: Final = ("No updates are to be performed", "didn't contain changes")
 
@@ -49,16 +51,19 @@ class Aws:
 
     def stack_status(self) -> str | None:
         """Status of the root stack; None when there is none, or nothing is in it."""
+        status = self._status()
+        return None if status in NOTHING_THERE else status
+
+    def _status(self) -> str:
         try:
             [found] = self.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         except ClientError as error:
             if "does not exist" in error.response["Error"]["Message"]:
-                return None
+                return ABSENT
             raise DeploymentError(f"stack {self.stack} cannot be read: {error}") from None
         except BotoCoreError as error:
             raise DeploymentError(f"stack {self.stack} cannot be read: {error}") from None
-        status = str(found["StackStatus"])
-        return None if status in NOTHING_THERE else status
+        return str(found["StackStatus"])
 
     def parameter(self, name: str) -> str:
         """A parameter of the stage, such as ``state-table``."""
@@ -137,7 +142,7 @@ class Aws:
         while True:
             # Not at once: the status changes a moment after a change set is executed.
             self.sleep(POLL_SECONDS)
-            status = self.stack_status() or "absent"
+            status = self._status()
             if status != last:
                 self.tell(f"{self.stack}: {status}")
                 last = status

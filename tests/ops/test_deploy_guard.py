@@ -179,7 +179,8 @@ def test_the_first_deployment_passes_without_a_look_at_what_does_not_exist_yet(s
     stage.no_stack()
     stage.change_set(compute() | {"Action": "Add"}, StackName="payments-prod")
     stage.inner(SERVICE | {"Action": "Add"})
-    stage.executes("CREATE_IN_PROGRESS", "CREATE_COMPLETE")
+    # A stack is in review until its first change set begins.
+    stage.executes("REVIEW_IN_PROGRESS", "CREATE_IN_PROGRESS", "CREATE_COMPLETE")
 
     assert stage.deployment().run() == Result(outcome="deployed")
     assert stage.prepared == [CHANGE_SET]
@@ -192,6 +193,14 @@ def test_a_first_deployment_that_did_not_come_to_anything_may_be_repeated(stage:
     stage.executes("CREATE_COMPLETE")
 
     assert stage.deployment().run().outcome == "deployed"
+
+
+def test_a_first_deployment_that_fails_is_told_by_its_status(stage: Stage) -> None:
+    stage.no_stack()
+    stage.change_set()
+    stage.executes("CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS", "ROLLBACK_COMPLETE")
+
+    assert stage.deployment().run().problems == ("payments-prod is ROLLBACK_COMPLETE: look at the events of the stack",)
 
 
 def test_a_harmless_change_set_is_executed_and_its_end_awaited(stage: Stage) -> None:
@@ -586,6 +595,7 @@ def test_the_cdk_prepares_and_does_not_execute() -> None:
     assert not [word for word in words if "revert-drift" in word]
 
 
+@pytest.mark.slow
 def test_the_cdk_knows_every_option_that_it_is_given() -> None:
     words = command([], stage="prod", stack="payments-prod", change_set="one")
     help_ = subprocess.run(
@@ -598,6 +608,7 @@ def test_the_cdk_knows_every_option_that_it_is_given() -> None:
     assert "prepare-change-set" in help_
 
 
+@pytest.mark.slow
 def test_the_command_runs_by_itself() -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "ops.deploy_guard", "--revert-drift"], cwd=PROJECT, capture_output=True, text=True
