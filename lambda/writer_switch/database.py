@@ -63,6 +63,8 @@ class Settings:
         statement_seconds: For a connection, and for one statement; at least 1.
         lock_wait_seconds: For the lock that admits one controller: a dead one's session ends within it.
         lag_bound_seconds: A heartbeat must arrive on the new database within it, or the old one is not fenced.
+        low_lag_seconds: A beat that takes longer than this is followed by another one, until a quick one or the bound:
+            the lag at the moment of the fence is a part of the pause.
         end_sessions_seconds: For the old writer's sessions to end, rolling back long transactions included.
         poll_seconds: Between two looks for the marker.
     """
@@ -70,6 +72,7 @@ class Settings:
     statement_seconds: float = 3.0
     lock_wait_seconds: float = 2.0
     lag_bound_seconds: float = 2.0
+    low_lag_seconds: float = 0.05
     end_sessions_seconds: float = 4.0
     poll_seconds: float = 0.001
 

@@ -34,7 +34,14 @@ APPLICATION = ("payments_app_a", "payments_app_b")
 ROOT = Path(__file__).parents[2]
 PAYMENTS_SQL = ROOT / "service" / "payment_service" / "schema.sql"
 CONTROL_SQL = ROOT / "lambda" / "database_bootstrap" / "schema" / "control.sql"
-PATIENT = Settings(statement_seconds=10.0, lag_bound_seconds=10.0, end_sessions_seconds=10.0, lock_wait_seconds=5.0)
+# One beat of each database in every run, so that all runs have the same side effects.
+PATIENT = Settings(
+    statement_seconds=10.0,
+    lag_bound_seconds=10.0,
+    low_lag_seconds=10.0,
+    end_sessions_seconds=10.0,
+    lock_wait_seconds=5.0,
+)
 
 
 class World:

@@ -101,6 +101,12 @@ def test_a_locked_database_is_promoted_only_when_it_has_everything_or_a_person_a
         assert drained or has_everything or facts.accept_data_loss
 
 
+def test_a_drain_from_a_database_that_may_not_have_been_the_writer_proves_nothing() -> None:
+    for facts in chosen(Action.PROMOTE):
+        if facts.old is Locks.LOCKED and facts.new is Locks.LOCKED and not facts.accept_data_loss:
+            assert facts.last_writer in (LastWriter.OLD, LastWriter.NEW)
+
+
 def test_accepted_loss_is_named_as_such_exactly_where_it_decides() -> None:
     for facts, decision in DECISIONS.items():
         without = decide(replace(facts, accept_data_loss=False))

@@ -579,11 +579,16 @@ def test_without_the_drain_the_balances_and_checksums_give_it_away(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Run, "_marker_has_arrived", lambda *_: True)
-    world.chain.delay_replication(1)
     with world.writers() as writers:
-        outcome = world.switch("blue", "green")
-        writers.wait_for_payments(60, database="green")
-    world.chain.delay_replication(0)
+
+        def fall_behind() -> None:
+            world.chain.replication("blue", "green").stop()
+            writers.wait_for_payments(20, database="blue")
+
+        hook = at(LOCK_OR_UNLOCK, 1, fall_behind)
+        outcome = world.switch("blue", "green", connect=Interruptions(world.connect, hook=hook))
+        writers.wait_for_payments(20, database="green")
+    world.chain.start_replication()
     assert outcome.result is Result.SWITCHED
     faults = world.faults(writers)
     assert any("balance" in fault or "entries" in fault or "total" in fault for fault in faults), faults
