@@ -185,10 +185,11 @@ class PaymentDesk:
             usable = True
             raise
         finally:
-            took = asyncio.get_running_loop().time() - began
-            self._mean_attempt_seconds += _MEAN_WEIGHT * (took - self._mean_attempt_seconds)
             # A cancelled request leaves its session in the middle of an answer, so it is closed, too.
             if usable:
+                # Only these tell how fast the writer is: what broke may have hung on one that was on its way out.
+                took = asyncio.get_running_loop().time() - began
+                self._mean_attempt_seconds += _MEAN_WEIGHT * (took - self._mean_attempt_seconds)
                 writer.release(connection)
             else:
                 connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -224,7 +225,12 @@ def test_each_request_leaves_one_log_line_with_the_trace_of_the_balancer(
         headers={"Idempotency-Key": key, "Content-Type": "application/json", "X-Amzn-Trace-Id": trace},
     )
 
-    (line,) = [line for line in service.log_events("request") if line.get("payment_id") == key]
+    # The line is written after the answer.
+    deadline = time.monotonic() + 10
+    while not (lines := [line for line in service.log_events("request") if line.get("payment_id") == key]):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    (line,) = lines
     assert {name: line[name] for name in ("method", "route", "status", "outcome", "database", "trace")} == {
         "method": "POST",
         "route": "/payments",
