@@ -37,14 +37,21 @@ ALARMS = {
 
 @dataclass
 class Databases:
-    """Attributes: admitting: who admits writers; reachable: whether a switch can be made; moves: how many were."""
+    """Attributes:
+    admitting: who admits writers.
+    reachable: whether a switch can be made.
+    moves: how many were.
+    history: those that admitted, one after the other.
+    """
 
     admitting: set[str] = field(default_factory=lambda: {"blue"})
     reachable: bool = True
     moves: int = 0
+    history: list[str] = field(default_factory=list)
 
     def admit(self, *names: str) -> None:
         self.admitting = set(names)
+        self.history += names
         assert len(self.admitting) <= 1, f"{self.admitting} admit writers at once"
 
 
