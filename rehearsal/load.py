@@ -32,6 +32,7 @@ class Answer:
         late_seconds: How much later than due the client got to send it; when this grows, the client is the limit.
         latency_seconds: From `due_at` to the end of the answer.
         status: HTTP status; 0 when the connection broke or no answer came in time.
+        error: Why there is no status, for the person who reads the results.
         replayed: The service answered from a payment that it had stored before.
     """
 
@@ -41,6 +42,7 @@ class Answer:
     late_seconds: float
     latency_seconds: float
     status: int
+    error: str | None = None
     replayed: bool = False
 
 
@@ -51,7 +53,7 @@ def random_order(source: random.Random) -> Order:
         "currency": "EUR",
         "debtor_account": f"D{source.randrange(_DEBTORS)}",
         "creditor_account": f"C{min(int(source.expovariate(0.1)), _CREDITORS)}",
-        "payment_token": f"tok_{source.getrandbits(64):016x}",
+        "payment_token": f"tok_{source.getrandbits(96):024x}",
         "reference": None,
     }
 
@@ -100,15 +102,15 @@ def count_statuses(answers: Sequence[Answer]) -> Counter[int]:
 async def _send(
     connections: _Connections, key: str, order: Order, *, begin: float, due_at: float, timeout: float
 ) -> Answer:
-    status, replayed = 0, False
+    status, replayed, problem = 0, False, None
     clock = asyncio.get_running_loop().time
     late = clock() - begin - due_at
     try:
         async with asyncio.timeout(timeout):
             status, head = await connections.post("/payments", key, json.dumps(order).encode())
             replayed = b"idempotent-replayed: true" in head
-    except (OSError, TimeoutError, asyncio.IncompleteReadError):
-        pass
+    except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
+        problem = f"{type(error).__name__}: {error}"
     return Answer(
         key=key,
         order=order,
@@ -116,6 +118,7 @@ async def _send(
         late_seconds=late,
         latency_seconds=clock() - begin - due_at,
         status=status,
+        error=problem,
         replayed=replayed,
     )
 

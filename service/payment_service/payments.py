@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from payment_service.card_numbers import contains_card_number, is_iban, mask_card_numbers
+from payment_service.card_numbers import contains_card_number, mask_card_numbers, stands_alone_as_card_number
 from payment_service.money import MINOR_UNIT_DIGITS, AmountError, format_amount, parse_amount
 from payment_service.problems import FieldProblem, Problem
 
@@ -71,7 +71,7 @@ class PaymentOrder(BaseModel):
     @field_validator("debtor_account", "creditor_account")
     @classmethod
     def _names_an_account(cls, value: str) -> str:
-        if contains_card_number(value) and not is_iban(value):
+        if stands_alone_as_card_number(value):
             raise _CARD_NUMBER
         if not _ACCOUNT.fullmatch(value):
             raise _error(f"{_shown(value)} is not an account: a letter, then at most 33 letters, digits, - or _")
@@ -87,7 +87,7 @@ class PaymentOrder(BaseModel):
     @field_validator("payment_token")
     @classmethod
     def _is_a_token(cls, value: str) -> str:
-        if contains_card_number(value):
+        if stands_alone_as_card_number(value):
             raise _CARD_NUMBER
         if not _TOKEN.fullmatch(value):
             raise _error("is not a token: 8 to 64 letters, digits, hyphens or underscores")
