@@ -213,6 +213,30 @@ class WholeCutover:
             self._ended_badly(end.status)
         return end
 
+    def begin(self, **request: Any) -> Mapping[str, Any]:
+        """Call the preflight, by itself."""
+        request = {"from": "blue", "to": "green", "requested_by": "ada", "plan": PLAN, **request}
+        event = {"cutover_id": self.cutover_id, "execution_arn": self.stage.start_execution(), "request": request}
+        return self._preflight(event, Process())
+
+    def look(self, *, switched: Mapping[str, Any] | None = None, process: Process | None = None) -> Mapping[str, Any]:
+        """Call the controller, by itself."""
+        event = {"cutover_id": self.cutover_id, "request": {"poll_seconds": 30}, "switched": switched}
+        return self._controller(event, process or Process())
+
+    def look_until(self, phase: str, *, step: int | None = None) -> Mapping[str, Any]:
+        """Look again and again, with the writer switched where that is asked for; the answer that led there."""
+        answer: Mapping[str, Any] = {"seconds": 0}
+        for _ in range(200):
+            position = self.found().position
+            if position["phase"] == phase and step in (None, position["step"]):
+                return answer
+            self.stage.now += answer["seconds"]
+            approving(self, 0)
+            switched = self.stage.switch(answer["switch"], Process()) if answer.get("switch") else None
+            answer = self.look(switched=switched)
+        raise AssertionError(f"never came to {phase}: {self.found().position}")
+
     def roll_back(self, **event: Any) -> Mapping[str, Any]:
         """Call the function, by itself."""
         return self._rollback({"requested_by": "ada", "reason": "complaints", **event}, Process())
