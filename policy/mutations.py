@@ -18,10 +18,11 @@ from typing import Any, Final, TypeAlias
 import policy.rules  # noqa: F401  registers the rules
 from policy.engine import EXPIRED_RULE, REGISTRY, UNUSED_RULE, Evaluation, evaluate
 from policy.rules.access import SOURCE_AWARE, takes_no_resource
+from policy.rules.monitoring import reports_stack_changes
 from policy.rules.network import INTERFACES, POLICY_ABLE, service_of, subnets_of
 from policy.rules.secrets import schedules_of
 from policy.statements import RESOURCE_POLICIES
-from policy.templates import App, Resource, TemplateError, load
+from policy.templates import NESTED_STACK, App, Resource, TemplateError, load
 
 JSON: TypeAlias = Any
 
@@ -472,6 +473,8 @@ CATALOGUE: Final = tuple(
             "three months",
             put("LifecycleConfiguration", {"Rules": [{"Status": "Enabled", "ExpirationInDays": 90}]}),
         ),
+        ("LogBucketLocked", "no lock", remove("ObjectLockEnabled")),
+        ("LogBucketLocked", "no retention", remove("ObjectLockConfiguration")),
         ("BucketVersioned", "suspended", put("VersioningConfiguration.Status", "Suspended")),
         ("BucketAccessLogged", "not logged", remove("LoggingConfiguration")),
         ("BalancerAccessLogs", "off", attribute("access_logs.s3.enabled", "false")),
@@ -529,6 +532,19 @@ CATALOGUE: Final = tuple(
         ("EventSubscriptionEnabled", "off", put("Enabled", False)),
         ("EventRuleActs", "off", put("State", "DISABLED")),
         ("EventRuleActs", "no target", put("Targets", [])),
+        ("StackChangeReported", "rules dropped", lambda editor, _place, app: _untold(editor, app, _drop)),
+        (
+            "StackChangeReported",
+            "rules off",
+            lambda editor, _place, app: _untold(editor, app, put("State", "DISABLED")),
+        ),
+        (
+            "StackChangeReported",
+            "deletions only",
+            lambda editor, _place, app: _untold(
+                editor, app, put("EventPattern.detail.status-details.status", ["DELETE_COMPLETE"])
+            ),
+        ),
         ("DatabaseInBackupPlan", "selection dropped", lambda editor, _place, app: _drop_selections(editor, app)),
         ("BackupPlanFrequentAndKept", "one day", put("BackupPlan.BackupPlanRule.0.Lifecycle.DeleteAfterDays", 1)),
         ("DatabaseBackupRetention", "one day", put("BackupRetentionPeriod", 1)),
@@ -580,6 +596,20 @@ def _open_acl(editor: Editor, entry: Resource) -> bool:
     for key, value in (("CidrBlock", "0.0.0.0/0"), ("Protocol", -1)):
         editor.put(entry, key, value)
     return True
+
+
+def _drop(editor: Editor, place: Resource, _app: App) -> bool:
+    editor.drop(place)
+    return True
+
+
+def _untold(editor: Editor, app: App, change_rule: Change) -> bool:
+    """Change every rule of EventBridge that reports changes of stacks, and tell no topic of a nested one."""
+    for stack in app.of_type(NESTED_STACK):
+        editor.remove(stack, "NotificationARNs")
+    rules = [event_rule for event_rule in app.of_type("AWS::Events::Rule") if reports_stack_changes(event_rule)]
+    changed = [change_rule(editor, event_rule, app) for event_rule in rules]
+    return any(changed)
 
 
 def _drop_watchers(editor: Editor, machine: Resource, app: App) -> bool:

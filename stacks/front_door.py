@@ -141,6 +141,14 @@ class FrontDoorStack(cdk.NestedStack):
             reason="This is the log bucket itself: its own access log would have to go to a further log bucket without "
             "end; object-level events are recorded by the account's CloudTrail.",
         )
+        acknowledge(
+            bucket,
+            "PCI401::LogBucketLocked",
+            reason="It is not documented that Elastic Load Balancing delivers to a bucket with a default retention: S3 "
+            "then refuses an upload without a checksum, a refused test file fails the deployment, and Object Lock "
+            "cannot be turned off again. What is deleted stays 90 days as a version; the organisation's log archive "
+            "keeps the copies.",
+        )
         return bucket
 
     def _certificate(self, front_door: FrontDoor, domain: Domain) -> acm.ICertificate:

@@ -1,9 +1,11 @@
 """Audit logs: what is recorded, how long it is kept, and that nobody changes it."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from policy.engine import (
     Objection,
+    Template,
     expect,
     expect_at_least,
     expect_true,
@@ -18,7 +20,7 @@ from policy.engine import (
 )
 from policy.rules.network import attribute
 from policy.rules.transit import engine_family, parameter_group, parameter_place, standalone
-from policy.templates import App, Resource
+from policy.templates import App, Resource, View
 
 RETENTION_DAYS = 365
 """Requirement 10.5.1: twelve months of history."""
@@ -75,21 +77,54 @@ _BALANCER = {
 }
 
 
-def is_log_bucket(bucket: Resource, app: App) -> bool:
-    """Whether logs are delivered to the bucket: by a load balancer, another bucket, a trail or flow logs."""
-    writers = (
-        "AWS::ElasticLoadBalancingV2::LoadBalancer",
-        "AWS::CloudTrail::Trail",
-        "AWS::EC2::FlowLog",
-        "AWS::WAFv2::LoggingConfiguration",
-        "AWS::CloudFront::Distribution",
-        "AWS::KinesisFirehose::DeliveryStream",
-        "AWS::Logs::DeliveryDestination",
-    )
-    return bool(app.referrers(bucket, *writers)) or any(
+def _takes_server_access_logs(bucket: Resource, app: App) -> bool:
+    """Whether S3 itself delivers to the bucket what was asked of another one."""
+    return any(
         app.target(other["LoggingConfiguration.DestinationBucketName"], "AWS::S3::Bucket") is bucket
         for other in app.of_type("AWS::S3::Bucket")
     )
+
+
+_DESTINATIONS = {
+    "AWS::ElasticLoadBalancing::LoadBalancer": ("AccessLoggingPolicy.S3BucketName",),
+    "AWS::CloudTrail::Trail": ("S3BucketName",),
+    "AWS::EC2::FlowLog": ("LogDestination",),
+    "AWS::WAFv2::LoggingConfiguration": ("LogDestinationConfigs",),
+    "AWS::CloudFront::Distribution": ("DistributionConfig.Logging.Bucket",),
+    "AWS::Logs::DeliveryDestination": ("DestinationResourceArn",),
+    "AWS::KinesisFirehose::DeliveryStream": (
+        "S3DestinationConfiguration.BucketARN",
+        "ExtendedS3DestinationConfiguration.BucketARN",
+    ),
+}
+"""Where a resource names the bucket that its log goes to; a distribution names its origin elsewhere."""
+
+
+def _log_destinations(writer: Resource, app: App) -> Iterator[View]:
+    if writer.type == "AWS::ElasticLoadBalancingV2::LoadBalancer":
+        for entry in writer["LoadBalancerAttributes"].items():
+            if entry["Key"].text.endswith("_logs.s3.bucket"):
+                yield entry["Value"]
+        return
+    carries_logs = ("AWS::WAFv2::LoggingConfiguration", "AWS::Logs::SubscriptionFilter")
+    if writer.type == "AWS::KinesisFirehose::DeliveryStream" and not app.referrers(writer, *carries_logs):
+        return
+    for path in _DESTINATIONS[writer.type]:
+        yield from writer[path].items()
+
+
+def takes_audit_logs(bucket: Resource, app: App) -> bool:
+    """Whether a load balancer, a trail, flow logs, a web ACL, a distribution or a log group delivers to the bucket."""
+    return any(
+        app.target(place, "AWS::S3::Bucket") is bucket
+        for writer in app.of_type("AWS::ElasticLoadBalancingV2::LoadBalancer", *_DESTINATIONS)
+        for place in _log_destinations(writer, app)
+    )
+
+
+def is_log_bucket(bucket: Resource, app: App) -> bool:
+    """Whether logs are delivered to the bucket, those of S3 itself included."""
+    return takes_audit_logs(bucket, app) or _takes_server_access_logs(bucket, app)
 
 
 @rule(
@@ -110,6 +145,105 @@ def log_bucket_retention(bucket: Resource, _app: App) -> Iterator[Objection]:
         days = entry["ExpirationInDays"]
         if entry["Status"].text == "Enabled" and not days.missing:
             yield from expect_at_least(days, RETENTION_DAYS, "days")
+
+
+_LOCKED = {
+    "Logs": resource(
+        "AWS::S3::Bucket",
+        BucketName="payments-trail",
+        ObjectLockEnabled=True,
+        ObjectLockConfiguration={
+            "ObjectLockEnabled": "Enabled",
+            "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 400}},
+        },
+    ),
+    "Trail": resource("AWS::CloudTrail::Trail", S3BucketName=ref("Logs")),
+}
+_UNLOCKED = without(_LOCKED, "Logs.ObjectLockEnabled")
+
+
+def _unlocked_for(type_: str, **properties: Any) -> Template:
+    return {**without(_UNLOCKED, "Trail"), "Writer": resource(type_, **properties)}
+
+
+_STREAM = _unlocked_for(
+    "AWS::KinesisFirehose::DeliveryStream",
+    ExtendedS3DestinationConfiguration={"BucketARN": get_att("Logs", "Arn")},
+)
+
+
+@rule(
+    id="LogBucketLocked",
+    requirements=["10.3.2", "10.5.1"],
+    title="A bucket of audit logs lets nobody change or delete them for twelve months.",
+    why="Who breaks in takes the traces away; versions alone do not help against rights to delete versions.",
+    fix="Set ObjectLockEnabled, and a default retention of 365 days or more with a mode in ObjectLockConfiguration. S3 "
+    "delivers its own access logs to no bucket with a lock; give them a bucket of their own, which is exempt.",
+    types=["AWS::S3::Bucket"],
+    applies=takes_audit_logs,
+    complies=[
+        _LOCKED,
+        varied(_LOCKED, "Logs.ObjectLockConfiguration.Rule.DefaultRetention", {"Mode": "GOVERNANCE", "Years": 1}),
+        # The second bucket takes the access logs of the first, and could have no lock.
+        {
+            **varied(_LOCKED, "Logs.LoggingConfiguration", {"DestinationBucketName": ref("Access")}),
+            "Access": resource("AWS::S3::Bucket"),
+        },
+        # A distribution serves from one bucket and logs to another; a stream of prices is no log.
+        {
+            **_LOCKED,
+            "Pages": resource("AWS::S3::Bucket"),
+            "Prices": resource("AWS::S3::Bucket"),
+            "Distribution": resource(
+                "AWS::CloudFront::Distribution",
+                DistributionConfig={
+                    "Origins": [{"DomainName": get_att("Pages", "RegionalDomainName")}],
+                    "Logging": {"Bucket": get_att("Logs", "RegionalDomainName")},
+                },
+            ),
+            "Stream": resource(
+                "AWS::KinesisFirehose::DeliveryStream",
+                S3DestinationConfiguration={"BucketARN": get_att("Prices", "Arn")},
+            ),
+        },
+    ],
+    violates=[
+        _UNLOCKED,
+        without(_LOCKED, "Logs.ObjectLockConfiguration"),
+        without(_LOCKED, "Logs.ObjectLockConfiguration.Rule"),
+        without(_LOCKED, "Logs.ObjectLockConfiguration.Rule.DefaultRetention.Mode"),
+        varied(_LOCKED, "Logs.ObjectLockConfiguration.Rule.DefaultRetention.Days", 30),
+        varied(_LOCKED, "Logs.ObjectLockConfiguration.Rule.DefaultRetention", {"Mode": "COMPLIANCE", "Years": 0}),
+        varied(_UNLOCKED, "Trail.S3BucketName", "payments-trail"),
+        _unlocked_for(
+            "AWS::ElasticLoadBalancingV2::LoadBalancer",
+            LoadBalancerAttributes=[{"Key": "access_logs.s3.bucket", "Value": ref("Logs")}],
+        ),
+        _unlocked_for("AWS::ElasticLoadBalancing::LoadBalancer", AccessLoggingPolicy={"S3BucketName": ref("Logs")}),
+        _unlocked_for("AWS::EC2::FlowLog", LogDestinationType="s3", LogDestination=get_att("Logs", "Arn")),
+        _unlocked_for("AWS::WAFv2::LoggingConfiguration", LogDestinationConfigs=[get_att("Logs", "Arn")]),
+        _unlocked_for("AWS::Logs::DeliveryDestination", DestinationResourceArn=get_att("Logs", "Arn")),
+        {
+            **_STREAM,
+            "Filter": resource("AWS::Logs::SubscriptionFilter", DestinationArn=get_att("Writer", "Arn")),
+        },
+    ],
+)
+def log_bucket_locked(bucket: Resource, _app: App) -> Iterator[Objection]:
+    wanted = f"a default retention of at least {RETENTION_DAYS} days"
+    enabled = bucket["ObjectLockEnabled"]
+    retention = bucket["ObjectLockConfiguration.Rule.DefaultRetention"]
+    if enabled.flag is not True:
+        yield from expect(enabled, f"true, with {wanted}", lambda _: False)
+        return
+    if retention.missing:
+        yield objection(retention, wanted)
+        return
+    yield from expect(retention["Mode"], "COMPLIANCE or GOVERNANCE", lambda v: v.text in ("COMPLIANCE", "GOVERNANCE"))
+    if retention["Years"].missing:
+        yield from expect_at_least(retention["Days"], RETENTION_DAYS, "days")
+    else:
+        yield from expect_at_least(retention["Years"], 1, "year")
 
 
 @rule(
@@ -136,12 +270,7 @@ def bucket_versioned(bucket: Resource, _app: App) -> Iterator[Objection]:
     why="Who read or changed stored data, and above all the logs, must be on record.",
     fix="Set LoggingConfiguration with a destination. The bucket that takes these logs is exempt.",
     types=["AWS::S3::Bucket"],
-    applies=lambda bucket, app: (
-        not any(
-            app.target(other["LoggingConfiguration.DestinationBucketName"], "AWS::S3::Bucket") is bucket
-            for other in app.of_type("AWS::S3::Bucket")
-        )
-    ),
+    applies=lambda bucket, app: not _takes_server_access_logs(bucket, app),
     complies=[_BALANCER],
     violates=[without(_BALANCER, "Logs.LoggingConfiguration")],
 )

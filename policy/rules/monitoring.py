@@ -403,3 +403,83 @@ _RULE = {"Rule": resource("AWS::Events::Rule", State="ENABLED", Targets=[{"Arn":
 def event_rule_acts(event_rule: Resource, _app: App) -> Iterator[Objection]:
     yield from expect(event_rule["State"], "ENABLED", lambda v: v.text in ("", "ENABLED"))
     yield from expect(event_rule["Targets"], "at least one target", lambda v: bool(v.items()))
+
+
+_STACK_CHANGE = "CloudFormation Stack Status Change"
+_STACK_UPDATED = "UPDATE_COMPLETE"
+
+_TOLD: dict[str, Any] = {
+    "Topic": resource("AWS::SNS::Topic"),
+    "Network": resource(
+        "AWS::CloudFormation::Stack", TemplateURL="https://example.com/network.json", NotificationARNs=[ref("Topic")]
+    ),
+}
+_WATCHED: dict[str, Any] = {
+    **without(_TOLD, "Network.NotificationARNs"),
+    "Rule": resource(
+        "AWS::Events::Rule",
+        EventPattern={"source": ["aws.cloudformation"], "detail-type": [_STACK_CHANGE]},
+        Targets=[{"Arn": ref("Topic"), "Id": "t"}],
+    ),
+}
+
+
+def reports_stack_changes(event_rule: Resource) -> bool:
+    """Whether a rule of EventBridge is on and hands updates of stacks to a target.
+
+    A filter on stack-id is taken to name the stacks of the app: their ids are known only after deployment. A change
+    of a nested stack is one of its root stack, too.
+    """
+    pattern = event_rule["EventPattern"].document()
+    sources = [item.text for item in pattern["source"].items()]
+    kinds = [item.text for item in pattern["detail-type"].items()]
+    statuses = pattern["detail"]["status-details"]["status"].items()
+    # Events of AWS services come on the default bus only.
+    bus = event_rule["EventBusName"]
+    return (
+        (_STACK_CHANGE in kinds or (not kinds and "aws.cloudformation" in sources))
+        and (not sources or "aws.cloudformation" in sources)
+        and (not statuses or any(item.text == _STACK_UPDATED or item.entries() for item in statuses))
+        and (bus.missing or bus.text.rsplit("/", 1)[-1] == "default")
+        and event_rule["State"].text != "DISABLED"
+        and bool(event_rule["Targets"].items())
+    )
+
+
+@rule(
+    id="StackChangeReported",
+    requirements=["6.5.1", "11.5.2"],
+    title="A change of a stack is reported to a topic, or to the target of a rule of EventBridge.",
+    why="A change that nobody ordered is noticed when it happens, not when its consequences are.",
+    fix="Set NotificationARNs of the nested stack to a topic, or add a rule of EventBridge for the detail type "
+    f'"{_STACK_CHANGE}" that lets {_STACK_UPDATED} through and has a target. Topics of a root stack are named at '
+    "deployment and stand in no template.",
+    types=["AWS::CloudFormation::Stack"],
+    complies=[
+        _TOLD,
+        _WATCHED,
+        varied(_WATCHED, "Rule.EventPattern", {"source": ["aws.cloudformation"]}),
+        varied(_WATCHED, "Rule.EventPattern", f'{{"detail-type": ["{_STACK_CHANGE}"]}}'),
+        varied(_WATCHED, "Rule.EventPattern.detail", {"status-details": {"status": [{"suffix": "_COMPLETE"}]}}),
+        varied(_WATCHED, "Rule.EventBusName", "default"),
+    ],
+    violates=[
+        without(_TOLD, "Network.NotificationARNs"),
+        varied(_TOLD, "Network.NotificationARNs", []),
+        without(_WATCHED, "Rule"),
+        varied(_WATCHED, "Rule.Targets", []),
+        varied(_WATCHED, "Rule.State", "DISABLED"),
+        varied(_WATCHED, "Rule.EventBusName", "payments"),
+        varied(_WATCHED, "Rule.EventPattern.source", ["aws.ecs"]),
+        varied(_WATCHED, "Rule.EventPattern.detail-type", ["CloudFormation Drift Detection Status Change"]),
+        varied(_WATCHED, "Rule.EventPattern.detail", {"status-details": {"status": ["DELETE_COMPLETE"]}}),
+        {
+            **without(_WATCHED, "Rule"),
+            "Rule": resource("AWS::Events::Rule", ScheduleExpression="rate(1 day)", Targets=[{"Arn": "x", "Id": "t"}]),
+        },
+    ],
+)
+def stack_change_reported(stack: Resource, app: App) -> Iterator[Objection]:
+    if any(reports_stack_changes(event_rule) for event_rule in app.of_type("AWS::Events::Rule")):
+        return
+    yield from expect(stack["NotificationARNs"], "a topic, or a rule of EventBridge", lambda v: bool(v.items()))

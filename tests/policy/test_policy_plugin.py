@@ -108,7 +108,8 @@ def test_an_alarm_that_a_key_two_stacks_away_would_silence_is_found(tmp_path: Pa
 
 
 def accepted(root: cdk.Stack) -> None:
-    scope = Construct(cdk.NestedStack(root, "Nested"), "Market")
+    nested = cdk.NestedStack(root, "Nested", notification_arns=["arn:aws:sns:us-east-1:111122223333:deployments"])
+    scope = Construct(nested, "Market")
     acknowledge(scope, "PCI401::StreamEncrypted", reason=REASON)
     stream(scope)
 
