@@ -31,8 +31,8 @@ ECR_IMAGE = re.compile(
 DATABASE_CA_PATH = "/app/certificates/databases.pem"
 """Where the image holds the authorities of the databases; an image of one's own needs the file too."""
 
-DRAIN_SECONDS = 5
-"""What a task has on top of the longest hold to answer its last requests before it is killed."""
+DRAIN_SECONDS = 11
+"""What a task has on top of the longest hold before it is killed: 5 s until it stops listening, and its last answers."""
 
 
 class ComputeStack(cdk.NestedStack):
