@@ -331,7 +331,8 @@ def table(cells: Sequence[Cell]) -> str:
     """As Markdown."""
     lines = [
         "| requests/s | replication delay | switches | pause median / worst | locked median / worst | drain median "
-        "| pause beyond the drain, worst | longest client wait | payments | refused first | lost, doubled or differing | goal |",
+        "| pause beyond the drain, worst | longest client wait | payments | refused first "
+        "| lost, doubled or differing | goal |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for cell in cells:
