@@ -269,7 +269,7 @@ def test_of_two_that_begin_at_once_one_does(ground: Ground) -> None:
     """Its lease had run out, so that the other one took it, at each call of the first."""
     for call in range(100):
         ground = Ground()
-        answers = []
+        answers: list[Answer] = []
 
         def other(ground: Ground = ground, answers: list[Answer] = answers) -> None:
             ground.played.now += 16 * 60
