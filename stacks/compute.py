@@ -32,7 +32,7 @@ DATABASE_CA_PATH = "/app/certificates/databases.pem"
 """Where the image holds the authorities of the databases; an image of one's own needs the file too."""
 
 DRAIN_SECONDS = 11
-"""What a task has on top of the longest hold before it is killed: 5 s until it stops listening, and its last answers."""
+"""What a task has on top of the longest hold before it is killed: 5 s until it stops listening, and last answers."""
 
 
 class ComputeStack(cdk.NestedStack):
