@@ -12,7 +12,9 @@ STAGE ?=
 BIN := $(abspath $(VENV))/bin
 CDK := $(abspath node_modules)/.bin/cdk
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-# Python compiles a module when it is first imported; compiling all of the CDK beforehand takes most of the set-up's time.
+# Python compiles a module when it is first imported, and keeps that unless it is told not to; compiling all of the CDK
+# beforehand takes most of the set-up's time.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --no-compile --require-hashes
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
