@@ -12,11 +12,12 @@ import pytest
 
 from benchmarks.bench_synth import CommandError, Result, Summary, main, median_ratio, report, run
 
-SUMMARY = Summary(median_seconds=4.0, lowest_seconds=3.5, highest_seconds=5.0, peak_mib=900.0)
+SUMMARY = Summary(median_seconds=4.0, lowest_seconds=3.5, highest_seconds=5.0, processor_seconds=6.0, peak_mib=900.0)
 RESULT = Result(
     ratio=2.5,
     lowest_ratio=2.2,
     highest_ratio=2.8,
+    processor_ratio=2.4,
     goal=2.5,
     project=SUMMARY,
     empty=SUMMARY,
@@ -37,11 +38,12 @@ def test_the_goal_is_met_at_the_goal_and_not_above() -> None:
 
 
 def test_the_peak_counts_the_memory_of_children(tmp_path: Path) -> None:
-    child = "block = bytearray(80 * 2**20); import time; time.sleep(0.6)"
+    child = "block = bytearray(80 * 2**20); import time; time.sleep(0.6); sum(range(10**7))"
     parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
     sample = run([sys.executable, "-c", parent], tmp_path, environment=os.environ, watched=True)
     assert sample.peak_mib > 80
     assert sample.seconds > 0.6
+    assert sample.processor_seconds > 0.05
 
 
 def test_a_command_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:

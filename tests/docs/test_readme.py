@@ -139,6 +139,14 @@ def test_the_sum_in_the_readme_is_near_the_computed_one(prod: Synthesis) -> None
     assert abs(Decimal(said[1].replace(",", "")) - computed) <= computed * Decimal("0.05")
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_parameter_that_a_page_reads_is_written(page: Path, prod: Synthesis) -> None:
+    text = page.read_text()
+    read = set(re.findall(r"--name (/payments/prod/[\w/-]+)", text))
+    read |= {f"/payments/prod/shared/{name}" for name in re.findall(r"\$\(get ([a-z][a-z-]+)\)", text)}
+    assert read <= {parameter["Name"].text for parameter in prod.every("AWS::SSM::Parameter")}
+
+
 def test_the_layout_names_every_folder() -> None:
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
