@@ -323,7 +323,7 @@ def test_a_look_without_the_lease_changes_nothing(cutover: WholeCutover) -> None
 
 def interleave(cutover: Callable[[], tuple[WholeCutover, Mapping[str, Any] | None]]) -> list[WholeCutover]:
     """A rollback at each call of one look, then looks until the state machine would stop."""
-    ends = []
+    ends: list[WholeCutover] = []
     for call in range(1000):
         prepared, switched = cutover()
         process = Interrupted(at=call, by=lambda prepared=prepared: prepared.roll_back())  # type: ignore[misc]
