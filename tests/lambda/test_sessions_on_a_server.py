@@ -161,7 +161,7 @@ def test_sessions_that_keep_coming_are_given_up_at_the_deadline(
 ) -> None:
     """The account was not locked: ending sessions alone never ends."""
     enough = Event()
-    clients = [Thread(target=_reconnect, args=[blue, application, enough]) for _ in range(2)]
+    clients = [Thread(target=_reconnect, args=[blue, application, enough]) for _ in range(6)]
     for client in clients:
         client.start()
     try:
