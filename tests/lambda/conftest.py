@@ -18,6 +18,14 @@ def aws() -> Iterator[LocalAws]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def replication_tasks_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Those of one test are none of the next one's business."""
+    yield
+    if "aws" in request.fixturenames:
+        request.getfixturevalue("aws").delete_replication_tasks()
+
+
 @pytest.fixture(scope="module")
 def server_of_this_module(databases: DatabaseChain) -> Iterator[DatabaseChain]:
     """The pair with its replication at rest, so that accounts and schemas of one server stay there."""

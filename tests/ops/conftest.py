@@ -13,3 +13,11 @@ from tests.support.local_aws import LocalAws, local_aws
 def aws() -> Iterator[LocalAws]:
     with local_aws() as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def replication_tasks_end_with_their_test(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Those of one test are none of the next one's business."""
+    yield
+    if "aws" in request.fixturenames:
+        request.getfixturevalue("aws").delete_replication_tasks()

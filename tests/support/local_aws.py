@@ -130,6 +130,13 @@ class LocalAws:
             dms.stop_replication_task(ReplicationTaskArn=arn)
         return arn
 
+    def delete_replication_tasks(self) -> None:
+        """All of them: moto 5.2.5 describes the first hundred and hides the rest, however many pages are asked for."""
+        dms = self.dms()
+        while tasks := dms.describe_replication_tasks()["ReplicationTasks"]:
+            for task in tasks:
+                dms.delete_replication_task(ReplicationTaskArn=task["ReplicationTaskArn"])
+
     def task_started_at(self, arn: str) -> datetime:
         """When the task was started last."""
         return self._task(arn)["ReplicationTaskStartDate"]
