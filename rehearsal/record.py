@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -41,7 +40,7 @@ class _Value:
     def from_json(cls, text: str | bytes) -> Self:
         """The value that was written; RecordError for anything else."""
         try:
-            return _adapter(cls).validate_json(text)
+            return cast("Self", _adapter(cls).validate_json(text))
         except ValidationError as error:
             mistakes = [f"{_place(mistake['loc'])}: {_complaint(mistake)}" for mistake in error.errors()]
             raise RecordError("\n".join([f"This is no {cls.__name__.lower()} of a rehearsal:", *mistakes])) from None
@@ -182,9 +181,14 @@ class Record(_Value):
     simulated: Sequence[str] = ()
 
 
-@cache
-def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
+_ADAPTERS: dict[type[_Value], TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[_Value]) -> TypeAdapter[Any]:
+    """Made once for each class: it takes a millisecond, and samples are many."""
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
 
 
 def _settled(value: Any) -> Any:
