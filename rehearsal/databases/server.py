@@ -142,7 +142,7 @@ class DatabaseServer:
             return
         first = self.port == 0
         if first:
-            self.port = _free_port()
+            self.port = free_port()
         write_private(self.folder / "my.cnf", self._options().encode())
         arguments = []
         if first:
@@ -331,7 +331,8 @@ def _wild(schema: str) -> str:
     return schema.replace("_", r"\_")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A free port below the ephemeral range."""
     for port in random.sample(_PORTS, k=200):
         with socket.socket() as probe:
             try:

@@ -12,7 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ OLDEST_VERSION = (10, 5)
 COMMAND_TIMEOUT_SECONDS = 300
 
 # Where an installed server may lie although an ordinary user's PATH does not name it.
-_SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec")
+SYSTEM_FOLDERS = ("/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin", "/usr/libexec")
 
 
 class DatabasesUnavailableError(Exception):
@@ -55,7 +55,7 @@ class Software:
 
     def environment(self) -> dict[str, str]:
         """The environment in which the programs find their libraries."""
-        return _with_libraries(os.environ, self.library_folders)
+        return with_libraries(os.environ, self.library_folders)
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
@@ -77,7 +77,7 @@ def obtain(cache: Path | None = None) -> Software:
 
 def find_installed() -> Software | None:
     """The server of the system, or None where there is none, or one that is too old or not MariaDB."""
-    path = os.pathsep.join([os.environ.get("PATH", ""), *_SYSTEM_FOLDERS])
+    path = os.pathsep.join([os.environ.get("PATH", ""), *SYSTEM_FOLDERS])
     mariadbd, install_db = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
     if not mariadbd or not install_db:
         return None
@@ -99,22 +99,32 @@ def fetch(cache: Path) -> Software:
     Raises:
         DatabasesUnavailableError: apt-get or dpkg is missing or fails, or the server does not run here.
     """
-    if missing := [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]:
-        raise DatabasesUnavailableError(
-            f"no mariadbd is installed, and {' and '.join(missing)} cannot be found to unpack one"
-        )
-    folder = cache / f"mariadb-{_codename()}-{platform.machine()}"
-    root = folder / "root"
-    with _locked(folder):
-        if not root.is_dir():
-            _download_and_unpack(folder, root)
+    root = unpack(cache, name="mariadb", program="mariadbd", packages=PACKAGES)
     return _checked(
         mariadbd=root / "usr/sbin/mariadbd",
         install_db=root / "usr/bin/mariadb-install-db",
         base_folder=root / "usr",
-        library_folders=_library_folders(root),
+        library_folders=library_folders(root),
         origin="unpacked",
     )
+
+
+def unpack(cache: Path, *, name: str, program: str, packages: Sequence[str]) -> Path:
+    """A folder with Debian's packages and what they depend on, downloaded into the cache unless it is there already.
+
+    Raises:
+        DatabasesUnavailableError: apt-get or dpkg is missing or fails.
+    """
+    if missing := [tool for tool in ("apt-get", "dpkg") if shutil.which(tool) is None]:
+        raise DatabasesUnavailableError(
+            f"no {program} is installed, and {' and '.join(missing)} cannot be found to unpack one"
+        )
+    folder = cache / f"{name}-{_codename()}-{platform.machine()}"
+    root = folder / "root"
+    with _locked(folder):
+        if not root.is_dir():
+            _download_and_unpack(folder, root, program=program, packages=packages)
+    return root
 
 
 def data_template(software: Software, cache: Path) -> Path:
@@ -153,7 +163,7 @@ def data_template(software: Software, cache: Path) -> Path:
 def _checked(
     *, mariadbd: Path, install_db: Path, base_folder: Path, library_folders: tuple[Path, ...], origin: str
 ) -> Software:
-    output = _run([str(mariadbd), "--no-defaults", "--version"], environment=_with_libraries({}, library_folders))
+    output = _run([str(mariadbd), "--no-defaults", "--version"], environment=with_libraries({}, library_folders))
     found = re.search(r"Ver (\d+)\.(\d+)(\S*)", output)
     if found is None or "MariaDB" not in output:
         raise DatabasesUnavailableError(f"{mariadbd} is not a MariaDB server, it says: {output.strip()}")
@@ -170,7 +180,7 @@ def _checked(
     )
 
 
-def _download_and_unpack(folder: Path, root: Path) -> None:
+def _download_and_unpack(folder: Path, root: Path, *, program: str, packages: Sequence[str]) -> None:
     apt = folder / "apt"
     for name in ("lists/partial", "cache/archives/partial", "log"):
         (apt / name).mkdir(parents=True, exist_ok=True)
@@ -194,13 +204,13 @@ def _download_and_unpack(folder: Path, root: Path) -> None:
         # the same.
         update_failure = f"; before that, {error}"
     try:
-        _run([*command, "--yes", "--download-only", "install", *PACKAGES])
+        _run([*command, "--yes", "--download-only", "install", *packages])
     except DatabasesUnavailableError as error:
         raise DatabasesUnavailableError(f"{error}{update_failure}") from None
     archives = sorted((apt / "cache/archives").glob("*.deb"))
     if not archives:
         raise DatabasesUnavailableError(
-            f"apt-get downloaded nothing for {', '.join(PACKAGES)}: installed, but no mariadbd is found"
+            f"apt-get downloaded nothing for {', '.join(packages)}: installed, but no {program} is found"
         )
     unfinished = Path(mkdtemp(prefix="unfinished-", dir=folder))
     try:
@@ -213,12 +223,14 @@ def _download_and_unpack(folder: Path, root: Path) -> None:
     shutil.rmtree(apt)
 
 
-def _library_folders(root: Path) -> tuple[Path, ...]:
+def library_folders(root: Path) -> tuple[Path, ...]:
+    """Where the shared libraries of an unpacked folder lie."""
     libraries = [*root.glob("usr/lib/*/lib*.so*"), *root.glob("lib/*/lib*.so*")]
     return tuple(sorted({library.parent for library in libraries if library.parent.name != "mysql"}))
 
 
-def _with_libraries(environment: Mapping[str, str], folders: tuple[Path, ...]) -> dict[str, str]:
+def with_libraries(environment: Mapping[str, str], folders: tuple[Path, ...]) -> dict[str, str]:
+    """The environment in which a program finds the libraries of these folders before the system's."""
     if not folders:
         return dict(environment)
     known = environment.get("LD_LIBRARY_PATH")

@@ -350,7 +350,7 @@ def test_without_databases_tests_are_skipped_with_the_reason_and_fail_in_ci(
     (tmp_path / "apt-get").chmod(0o755)
     program = (
         "import sys, pytest, rehearsal.databases.software as software\n"
-        "software._SYSTEM_FOLDERS = ()\n"
+        "software.SYSTEM_FOLDERS = ()\n"
         "sys.exit(pytest.main(['-p', 'rehearsal.databases.pytest_plugin', '-rs', *sys.argv[1:]]))\n"
     )
     finished = subprocess.run(
