@@ -26,10 +26,10 @@ from observation.environments import Service, Targets
 from observation.replication import RUNNING, Task
 from observation.traffic_metrics import MINUTE, MinuteCounts
 from recovery_point.handler import keep
+from rehearsal.control_plane.state_machine import End, ExecutionDeadError, Function, StateMachine
 from tests.support.cutover_world import ALARMS, STARTED_AT
 from tests.support.effects import CrashError, Process
 from tests.support.played_cutover import PlayedCutover
-from tests.support.state_machine import End, ExecutionDeadError, Function, StateMachine
 from verdict import Evidence, Observation, Settings
 from verdict import Limits as HardLimits
 from writer_switch.handler import refusal, taken_back
@@ -202,6 +202,7 @@ class WholeCutover:
             definition=self.definition,
             functions={f"<Cutover/Functions/{name}/Function>.Arn": self._function(name) for name in FUNCTIONS},
             wait=self._wait,
+            failures=(Exception, CrashError),
         )
         self.entered = machine.entered
         arn = self.stage.start_execution()

@@ -1,18 +1,17 @@
 """An interpreter of exactly the part of the Amazon States Language that our state machine uses.
 
-Waits let a clock of its own go on instead of sleeping. A function that dies (``CrashError``) counts as a failed call,
-as Lambda reports it; whoever wants the execution to die instead raises ``ExecutionDeadError``.
+Whoever runs it says how waits pass. A function that dies counts as a failed call, as Lambda reports it; whoever wants
+the execution to die instead raises ``ExecutionDeadError``.
 """
 
 from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-
-from tests.support.effects import CrashError
 
 Function = Callable[[dict[str, Any]], Mapping[str, Any]]
 MOST_STATES = 5000
@@ -39,12 +38,14 @@ class StateMachine:
     functions: what a Task calls, by its resource.
     wait: lets so many seconds pass.
     entered: names of the states, in order.
+    failures: what counts as a failed call of a function. An error's attribute ``kind`` is its name, where it has one.
     """
 
     definition: Mapping[str, Any]
     functions: Mapping[str, Function]
     wait: Callable[[float], None]
     entered: list[str] = field(default_factory=list)
+    failures: tuple[type[BaseException], ...] = (Exception,)
 
     def run(self, name: str, request: Mapping[str, Any], *, execution_arn: str = "execution") -> End:
         """Execute it to its end.
@@ -93,8 +94,8 @@ class StateMachine:
             except AssertionError:
                 # A test's own finding, which no retry may hide.
                 raise
-            except (Exception, CrashError) as error:
-                name = type(error).__name__
+            except self.failures as error:
+                name = getattr(error, "kind", type(error).__name__)
                 failure = {"Error": name, "Cause": json.dumps({"errorMessage": str(error), "errorType": name})}
                 continue
             _put(state["ResultPath"], data, json.loads(json.dumps(result)))
@@ -121,6 +122,8 @@ def fill(template: Any, data: Mapping[str, Any], context: Mapping[str, Any]) -> 
 
 def at(path: str, data: Mapping[str, Any], context: Mapping[str, Any]) -> Any:
     """What lies at ``$.a.b`` of the data, or at ``$$.a.b`` of the context object."""
+    if (inner := re.fullmatch(r"States\.JsonToString\((.+)\)", path)) is not None:
+        return json.dumps(at(inner[1], data, context))
     found: Any = context if path.startswith("$$") else data
     for name in path.lstrip("$").split(".")[1:]:
         assert isinstance(found, Mapping), f"States.Runtime: nothing at {path}"
