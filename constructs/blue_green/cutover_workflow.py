@@ -18,6 +18,9 @@ from policy.acknowledgement import acknowledge
 CUTOVER_ID = "$$.Execution.Name"
 REQUEST = "$$.Execution.Input"
 
+LONGEST = cdk.Duration.days(14)
+"""Twice as long as all looks together may take: an execution that lasts longer hangs, and ends as ``TIMED_OUT``."""
+
 
 class CutoverWorkflow(Construct):
     """Preflight, recovery points if wanted, then look after look until everything has moved; else roll back.
@@ -54,6 +57,7 @@ class CutoverWorkflow(Construct):
             definition_body=sfn.DefinitionBody.from_chainable(self._definition(functions)),
             role=role.role,
             tracing_enabled=True,
+            timeout=LONGEST,
             logs=sfn.LogOptions(destination=log_group, level=sfn.LogLevel.ALL, include_execution_data=True),
             encryption_configuration=sfn.CustomerManagedEncryptionConfiguration(functions_key),
         )
@@ -176,8 +180,11 @@ class CutoverWorkflow(Construct):
         return start
 
     def _roll_back(self, function: lambda_.IFunction) -> dict[str, sfn.IChainable]:
-        """Two ways into the rollback, which differ in where the reason is."""
-        reasons = {"verdict": ("RollBack", "$.look.reason"), "error": ("RollBackAfterError", "$.error.Cause")}
+        """Two ways into the rollback, which differ in where the reason is. Not every error has a cause."""
+        reasons = {
+            "verdict": ("RollBack", "$.look.reason"),
+            "error": ("RollBackAfterError", "States.JsonToString($.error)"),
+        }
         ends: dict[str, sfn.IChainable] = {}
         for why, (name, path) in reasons.items():
             state = self._invoke(

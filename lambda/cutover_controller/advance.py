@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+from cutover_controller.pace import MOST_LOOKS, pause_seconds
 from cutover_plan import (
     AskApproval,
     Complete,
@@ -21,6 +22,7 @@ from cutover_plan import (
     OrderKind,
     Plan,
     Position,
+    ReturnGradually,
     RollBack,
     SetWeights,
     SwitchWriter,
@@ -28,6 +30,7 @@ from cutover_plan import (
     deadline_over,
     decide,
     parse_plan,
+    rollback_plan,
     start,
 )
 from cutover_plan import Phase as StepPhase
@@ -119,20 +122,20 @@ def advance(world: World, *, cutover_id: str, switched: Mapping[str, Any] | None
         again, or the cutover is rolled back, as the state machine has it.
     """
     run = world.runs.read()
-    if run is not None and run.cutover_id == cutover_id and run.phase is Phase.SUCCEEDED:
+    if run is not None and run.cutover_id == cutover_id and _ended_here(run):
         # The call that completed it died before its answer arrived.
         return _finish(world, run)
     if run is None or run.cutover_id != cutover_id or run.phase not in (Phase.PREPARING, Phase.SHIFTING):
         return Answer(next=Next.ENDED, reason=f"cutover {cutover_id} does not go forward any more")
     world.lease(cutover_id)
-    plan, journal = parse_plan(run.plan), world.journal(cutover_id)
+    journal = world.journal(cutover_id)
     try:
         if switched is not None:
-            answer, run = _note_switch(world, run, plan, journal, switched)
+            answer, run = _note_switch(world, run, parse_plan(run.plan), journal, switched)
             if answer is not None:
                 return answer
         while True:
-            answer, run = _look(world, run, plan, journal)
+            answer, run = _look(world, run, parse_plan(run.plan), journal)
             if answer is not None:
                 return answer
     except (OvertakenError, RunConflictError) as error:
@@ -140,7 +143,16 @@ def advance(world: World, *, cutover_id: str, switched: Mapping[str, Any] | None
         return Answer(next=Next.WAIT, reason=str(error), seconds=1)
 
 
+def _ended_here(run: Run) -> bool:
+    """Whether the last step of its plan ended it, on the way there or back."""
+    return run.phase is Phase.SUCCEEDED or (run.returning and run.phase is Phase.ROLLED_BACK)
+
+
 def _look(world: World, run: Run, plan: Plan, journal: Journal) -> tuple[Answer | None, Run]:
+    if run.looks >= MOST_LOOKS:
+        why = f"it was looked at {run.looks:,} times, and its execution has no room for more"
+        journal.append("decide", why, before=dict(run.position))
+        return Answer(next=Next.ROLL_BACK, reason=why), run
     now = int(world.now())
     # Recovery points may have taken long since the preflight: the clocks of the plan start with the first look.
     first = run.phase is Phase.PREPARING
@@ -148,20 +160,25 @@ def _look(world: World, run: Run, plan: Plan, journal: Journal) -> tuple[Answer 
     evidence = Evidence.from_json(run.evidence) if run.evidence else _begin(world, run, plan, position, now)
     verdict, kept = _judge(world, run, plan, position, evidence, now)
     order, wrong = _order(run)
+    if order is not None and order.kind is OrderKind.RETURN and run.returning:
+        order, wrong = None, f"{order.kind.value}: the cutover goes back already"
     decision = decide(plan, position, now_seconds=now, outcome=verdict.outcome, order=order)
     decision = replace(decision, refused=wrong or decision.refused)
     _note(journal, run, decision, verdict)
-    run = world.runs.write(
-        replace(
-            run,
-            phase=Phase.SHIFTING,
-            position=decision.position.to_json(),
-            evidence=kept.to_json(),
-            order=None,
-            looked_at=world.now(),
-            reason=decision.reason,
-        )
+    seen = replace(
+        run,
+        phase=Phase.SHIFTING,
+        position=decision.position.to_json(),
+        evidence=kept.to_json(),
+        order=None,
+        looks=run.looks + 1,
+        looked_at=world.now(),
+        reason=decision.reason,
     )
+    if isinstance(decision.action, ReturnGradually):
+        # With the same write that takes the order off: a call that dies then has lost nothing.
+        return None, _turn_back(world, seen, plan, journal, decision)
+    run = world.runs.write(seen)
     return _act(world, run, plan, journal, decision, verdict)
 
 
@@ -188,6 +205,12 @@ def _begin(world: World, run: Run, plan: Plan, position: Position, now: int) -> 
     settings = Settings.from_json(run.verdict)
     weight = _weight(plan, position)
     source, target = plan.direction.source, plan.direction.target
+    if run.returning:
+        # The side that is left is the one that is mistrusted; once it has nothing, the one that has everything is.
+        judged = target if weight == HUNDRED else source
+        return Evidence.begin(
+            settings, environment=judged, other=None, alarms=world.alarms.get(judged, ()), since_seconds=now
+        )
     # The legacy system sends no metrics: while AWS has requests, it is AWS that is watched for harm; once it has
     # none, the health check of the legacy system speaks for it.
     judged, other = (target, source) if weight and (target != LEGACY or weight == HUNDRED) else (source, None)
@@ -258,14 +281,29 @@ def _act(
         return None, _shift(world, run, plan, journal, action.weight_percent, decision.reason)
     if isinstance(action, AskApproval):
         run = _ask(world, run, action, decision)
-        return Answer(next=Next.WAIT, reason=decision.reason, seconds=world.poll_seconds), run
-    return Answer(next=Next.WAIT, reason=decision.reason, seconds=world.poll_seconds), run
+    seconds = pause_seconds(looks=run.looks, poll_seconds=world.poll_seconds)
+    return Answer(next=Next.WAIT, reason=decision.reason, seconds=seconds), run
+
+
+def _turn_back(world: World, run: Run, plan: Plan, journal: Journal, decision: Decision) -> Run:
+    """Exchange the plan for the one that takes back, step by step, what was done."""
+    back = rollback_plan(plan, decision.position)
+    journal.append("roll back gradually", decision.reason, before=decision.position.to_json(), after=back.to_json())
+    world.tell(
+        f"Rolling back gradually: {run.source} to {run.target}",
+        f"Cutover {run.cutover_id}: {decision.reason}. It takes {duration(back.shortest_seconds)} when all is well; "
+        "an alarm, or bluegreen rollback, takes back at once what is left.",
+    )
+    position = start(back, now_seconds=int(world.now()))
+    return world.runs.write(
+        replace(run, plan=back.to_json(), position=position.to_json(), evidence=None, asked_step=None, returning=True)
+    )
 
 
 def _shift(world: World, run: Run, plan: Plan, journal: Journal, percent: int, why: str) -> Run:
     kind = Kind(run.kind)
     lever = world.levers[kind]
-    wanted = split(source=run.source, target=run.target, target_percent=percent)
+    wanted = split(source=plan.direction.source, target=plan.direction.target, target_percent=percent)
     found = lever.read()
     journal.append("set weights", why, before=found, after=wanted)
     shift(world.desired, world.runs, lever, cutover_id=run.cutover_id, kind=kind, wanted=wanted)
@@ -320,14 +358,24 @@ def _ask(world: World, run: Run, action: AskApproval, decision: Decision) -> Run
 
 def _complete(world: World, run: Run, plan: Plan, journal: Journal) -> Answer:
     why = f"{plan.direction.target} has everything"
-    after = {"weights": {run.source: 0, run.target: 100}, "writer": run.writer_after}
-    journal.append("complete", why, before=dict(run.before), after=after)
+    if run.returning:
+        journal.append("rolled back", f"{why} again", after=dict(run.before))
+    else:
+        after = {"weights": {run.source: 0, run.target: 100}, "writer": run.writer_after}
+        journal.append("complete", why, before=dict(run.before), after=after)
+    phase = Phase.ROLLED_BACK if run.returning else Phase.SUCCEEDED
     # Before people are told: a rollback that came in between has the last word.
-    return _finish(world, world.runs.write(replace(run, phase=Phase.SUCCEEDED, reason=why)))
+    return _finish(world, world.runs.write(replace(run, phase=phase, reason=why)))
 
 
 def _finish(world: World, run: Run) -> Answer:
-    text = f"Cutover {run.cutover_id}: {run.reason}. The way back stays open."
-    world.tell(f"Complete: {run.source} to {run.target}", text)
+    if run.returning:
+        world.tell(
+            f"Rolled back: {run.source} to {run.target}",
+            f"Cutover {run.cutover_id} was taken back step by step: {run.reason} again.",
+        )
+    else:
+        text = f"Cutover {run.cutover_id}: {run.reason}. The way back stays open."
+        world.tell(f"Complete: {run.source} to {run.target}", text)
     world.release(run.cutover_id)
     return Answer(next=Next.DONE, reason=run.reason)

@@ -10,7 +10,11 @@ from checked_json import DocumentError, shown
 from cutover_plan.direction import Direction, Pointer
 
 MOST_STEPS: Final = 50
-LONGEST_SECONDS: Final = 7 * 86_400
+LONGEST_SECONDS: Final = 5 * 86_400
+LONGEST_PLAN_SECONDS: Final = 5 * 86_400
+"""All steps and gates at their limits. The looks that one execution of the state machine has room for last a day more
+(``cutover_controller.pace``), which is left for holding."""
+
 LONGEST_QUESTION: Final = 200
 LONGEST_DNS_SECONDS: Final = 3600
 
@@ -161,6 +165,13 @@ def plan_mistakes(direction: Direction, steps: Sequence[Step | None], dns: Dns |
     if last is not None and last.weight_percent != 100:
         yield f"steps[{len(steps) - 1}].weight_percent: {shown(last.weight_percent)}, allowed: 100, in the last step"
     yield from _writer_mistakes(direction, steps)
+    gates = sum(step.gate.timeout_seconds for step in steps if step is not None and step.gate is not None)
+    longest = gates + sum(step.deadline_seconds for step in steps if step is not None)
+    if longest > LONGEST_PLAN_SECONDS:
+        yield (
+            f"steps: {longest:,} s with every deadline_seconds and gate.timeout_seconds used up, allowed: "
+            f"{LONGEST_PLAN_SECONDS:,} s, because an execution of the state machine has room for so many looks"
+        )
 
 
 def _dns_mistakes(dns: Dns) -> Iterator[str]:

@@ -18,7 +18,7 @@ class OrderKind(Enum):
     """What can be asked of a running cutover.
 
     APPROVE: pass the gate. PROMOTE: leave the watch of this step before its time. HOLD: go no further, with the
-    clocks stopped. RESUME: end the hold. ABORT: roll back.
+    clocks stopped. RESUME: end the hold. ABORT: roll back at once. RETURN: roll back step by step.
     """
 
     APPROVE = "approve"
@@ -26,6 +26,7 @@ class OrderKind(Enum):
     HOLD = "hold"
     RESUME = "resume"
     ABORT = "abort"
+    RETURN = "roll back gradually"
 
     @property
     def moves_forward(self) -> bool:
@@ -105,10 +106,15 @@ class Complete:
 
 @dataclass(frozen=True, kw_only=True)
 class RollBack:
-    """Give the source everything back."""
+    """Give the source everything back, at once."""
 
 
-Action = AskApproval | SetWeights | SwitchWriter | Watch | Complete | RollBack
+@dataclass(frozen=True, kw_only=True)
+class ReturnGradually:
+    """Give the source everything back by ``rollback_plan``."""
+
+
+Action = AskApproval | SetWeights | SwitchWriter | Watch | Complete | RollBack | ReturnGradually
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +188,7 @@ def check_order(plan: Plan, position: Position, order: Order) -> None:
         # While something is being changed a hold would leave it half changed.
         OrderKind.HOLD: (Phase.GATE, Phase.WATCH),
         OrderKind.RESUME: (Phase.GATE, Phase.WATCH),
+        OrderKind.RETURN: (Phase.GATE, Phase.WATCH),
     }[order.kind]
     if position.phase not in phases:
         allowed = " or ".join(phase.value for phase in phases)
@@ -229,6 +236,9 @@ def _decide(plan: Plan, position: Position, now: int, outcome: Outcome, order: O
             position=position,
             reason=f"step {position.step + 1}: the writer switches to {plan.direction.writer_target}",
         )
+    if order is not None and order.kind is OrderKind.RETURN:
+        reason = f"{order.actor} asked to roll back gradually"
+        return Decision(action=ReturnGradually(), position=position, reason=reason)
     if order is not None and order.kind is OrderKind.HOLD:
         position = hold(position, now_seconds=now)
     if order is not None and order.kind.moves_forward:

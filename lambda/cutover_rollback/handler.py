@@ -46,6 +46,7 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         runs=wiring.runs(),
         desired=wiring.desired(),
         levers=wiring.levers(),
+        now=time.time,
         alarms=wiring.alarms(),
         writer=make_chain(wiring, deadline=deadline),
         lease=wiring.lease,

@@ -28,6 +28,7 @@ class Request:
         alarmed_at: when the alarm fired, epoch seconds; None when nobody but a person or the state machine asks.
         after_the_end: take back a cutover that has succeeded already. Only a person may ask for that.
         accept_data_loss: go on although the database of the writer cannot be reached. Only a person may.
+        gradual: step by step, as its plan went, by the execution that is under way.
         stop_execution: end the execution of the state machine; false when the state machine itself asks.
     """
 
@@ -39,6 +40,7 @@ class Request:
     alarmed_at: float | None = None
     after_the_end: bool = False
     accept_data_loss: bool = False
+    gradual: bool = False
     stop_execution: bool = True
 
 
@@ -50,7 +52,15 @@ def parse(event: Mapping[str, Any]) -> Request | None:
     """
     if "Records" in event:
         return _from_topic(event)
-    allowed = {"cutover_id", "requested_by", "reason", "after_the_end", "accept_data_loss", "from_state_machine"}
+    allowed = {
+        "cutover_id",
+        "requested_by",
+        "reason",
+        "after_the_end",
+        "accept_data_loss",
+        "gradual",
+        "from_state_machine",
+    }
     unknown = sorted(set(event) - allowed)
     if unknown:
         raise RequestError(f"{unknown[0]}: is not known (allowed: {', '.join(sorted(allowed))})")
@@ -60,18 +70,21 @@ def parse(event: Mapping[str, Any]) -> Request | None:
     cutover_id = event.get("cutover_id")
     if cutover_id is not None and (not isinstance(cutover_id, str) or not cutover_id.strip()):
         raise RequestError(f"cutover_id: must be the id of a cutover, or absent for the one under way, {cutover_id!r}")
-    for name in ("after_the_end", "accept_data_loss", "from_state_machine"):
+    for name in ("after_the_end", "accept_data_loss", "gradual", "from_state_machine"):
         if not isinstance(event.get(name, False), bool):
             raise RequestError(f"{name}: must be true or false, got {event[name]!r}")
     by_itself = bool(event.get("from_state_machine", False))
     if by_itself and (event.get("after_the_end") or event.get("accept_data_loss")):
         raise RequestError("after_the_end, accept_data_loss: only a person may ask for these")
+    if event.get("gradual") and (by_itself or event.get("accept_data_loss")):
+        raise RequestError("gradual: for a person only, and not with accept_data_loss: what cannot wait goes at once")
     return Request(
         cutover_id=cutover_id,
         requested_by=event["requested_by"],
         reason=event["reason"],
         after_the_end=bool(event.get("after_the_end", False)),
         accept_data_loss=bool(event.get("accept_data_loss", False)),
+        gradual=bool(event.get("gradual", False)),
         stop_execution=not by_itself,
     )
 

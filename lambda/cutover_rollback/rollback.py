@@ -11,7 +11,7 @@ from cutover_state.desired import DesiredStore, desire
 from cutover_state.journal import Journal
 from cutover_state.lease import LeaseTakenError
 from cutover_state.levers import Kind, Lever
-from cutover_state.run import Phase, Run, RunConflictError, RunStore
+from cutover_state.run import STUCK_AFTER_SECONDS, Phase, Run, RunConflictError, RunStore
 from traffic.weights import TrafficError, WeightsError, shown
 
 LEGACY = "legacy"
@@ -58,12 +58,14 @@ class World:
         stop: ends an execution of the state machine; one that has ended is left alone.
         tell: notifies people of a subject and a text.
         journal: the journal of a cutover.
+        now: epoch seconds.
     """
 
     runs: RunStore
     desired: DesiredStore
     levers: Mapping[Kind, Lever]
     alarms: Mapping[str, Collection[str]]
+    now: Callable[[], float]
     writer: Writer
     lease: Callable[[str], None]
     release: Callable[[str], None]
@@ -101,6 +103,10 @@ def roll_back(world: World, request: Request) -> Result:
         RollbackIncompleteError: something could not be restored; the caller tries again.
         WriterStuckError: the writer could not be moved back; the cutover waits for a person.
     """
+    if request.gradual:
+        ordered = order_return(world.runs, world.alarms, request, now=world.now())
+        if ordered is not None:
+            return ordered
     entered = _enter(world, request)
     if isinstance(entered, Result):
         return entered
@@ -147,6 +153,61 @@ def roll_back(world: World, request: Request) -> Result:
     return Result(rolled_back=True, cutover_id=run.cutover_id, explanation=request.reason)
 
 
+def order_return(
+    runs: RunStore, alarms: Mapping[str, Collection[str]], request: Request, *, now: float
+) -> Result | None:
+    """Have the execution that is under way take the cutover back step by step.
+
+    Returns:
+        What came of it, or None where there is nothing to go back by: nothing has moved yet, or all goes back at once
+        already.
+
+    Raises:
+        RollbackIncompleteError: the run changes all the time.
+    """
+    for _ in range(_CONFLICTS_UNTIL_GIVING_UP):
+        run = runs.read()
+        if run is None or _nothing_to_do(run, replace(request, after_the_end=True), alarms) is not None:
+            return None
+        if run.phase not in (Phase.SHIFTING, Phase.SUCCEEDED):
+            return None
+        answer, ordered = _return_of(run, request, now)
+        if ordered is None:
+            return Result(rolled_back=False, cutover_id=run.cutover_id, explanation=answer)
+        try:
+            runs.write(ordered)
+        except RunConflictError:
+            continue
+        return Result(rolled_back=False, cutover_id=run.cutover_id, explanation=answer)
+    raise RollbackIncompleteError("the cutover changes all the time; ask again")
+
+
+def _return_of(run: Run, request: Request, now: float) -> tuple[str, Run | None]:
+    """What there is to say, and the run with the order when it can be given."""
+    if run.phase is Phase.SUCCEEDED:
+        return (
+            f"cutover {run.cutover_id} is over: begin one from {run.target} to {run.source}, "
+            "or take it back at once, without gradual"
+        ), None
+    if run.returning:
+        return f"cutover {run.cutover_id} goes back step by step already", None
+    silence = now - run.looked_at
+    if silence > STUCK_AFTER_SECONDS:
+        return (
+            f"nobody has looked at cutover {run.cutover_id} for {silence / 60:.0f} minutes, so nobody would take it "
+            "back step by step: take it back at once, without gradual"
+        ), None
+    if run.position.get("phase") not in ("gate", "watch"):
+        return f"cutover {run.cutover_id} is changing something just now: ask again in a minute", None
+    order = {
+        "kind": "roll back gradually",
+        "step": run.position["step"],
+        "actor": request.requested_by,
+        "automatic": False,
+    }
+    return f"cutover {run.cutover_id} goes back step by step from its next look on", replace(run, order=order)
+
+
 def _nothing_to_do(run: Run | None, request: Request, alarms: Mapping[str, Collection[str]]) -> str | None:
     if run is None:
         return "no cutover ever ran"
@@ -185,7 +246,7 @@ def _enter(world: World, request: Request) -> tuple[Run, bool] | Result:
         if run.phase is Phase.ROLLING_BACK:
             return run, True
         try:
-            marked = world.runs.write(replace(run, phase=Phase.ROLLING_BACK, reason=request.reason))
+            marked = world.runs.write(replace(run, phase=Phase.ROLLING_BACK, reason=request.reason, returning=False))
         except RunConflictError:
             continue
         return marked, run.phase is Phase.STUCK

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from botocore.exceptions import ClientError
 
@@ -18,6 +18,10 @@ from cutover_state.layout import RUN_PARTITION, RUN_SORT, StateUnreadableError, 
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+
+
+STUCK_AFTER_SECONDS: Final = 12 * 60
+"""The state machine looks every one to five minutes; nobody looking for so long means that nothing drives it."""
 
 
 class RunConflictError(Exception):
@@ -60,7 +64,10 @@ class Run:
         execution_arn: execution of the state machine, when there is one.
         order: what an operator asks for and has not been looked at yet, as its JSON document.
         asked_step: the step whose approval people were asked for last; None before the first.
+        returning: the plan is the one back to ``source``: a gradual rollback.
+        looks: how often it was looked at.
         looked_at: epoch seconds of the last look; a cutover that nobody looks at is stuck.
+        stuck_told_at: epoch seconds at which people were told last that nobody looks at it.
         reason: why it is in its phase, in words.
         version: grows with each write.
     """
@@ -80,7 +87,10 @@ class Run:
     evidence: Mapping[str, Any] | None = None
     order: Mapping[str, Any] | None = None
     asked_step: int | None = None
+    returning: bool = False
+    looks: int = 0
     looked_at: float = 0.0
+    stuck_told_at: float = 0.0
     execution_arn: str = ""
     reason: str = ""
     version: int = 0

@@ -6,21 +6,22 @@ import logging
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import boto3
 
 from cutover_settings import Settings
 from cutover_state.journal import STANDING
-from cutover_state.run import Run
+from cutover_state.run import STUCK_AFTER_SECONDS, Run, RunConflictError
 from cutover_wiring import Wiring
 from database_access import structured_log
 from reconciler.reconcile import reconcile
 
 log = logging.getLogger(__name__)
 
-STUCK_AFTER_SECONDS: Final = 10 * 60
-"""The state machine looks every minute; nobody looking for so long means that nothing drives the cutover."""
+REMIND_AFTER_SECONDS: Final = 3600
 
 
 def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
@@ -36,8 +37,8 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         initial_writer=wiring.settings.text("FIRST_WRITER"),
         tell=wiring.tell,
     )
-    if stuck is not None:
-        wiring.tell("A cutover stands still", stuck)
+    if run is not None and stuck is not None:
+        _tell_stuck(wiring, run, stuck, now=time.time())
     _count(wiring, "DriftCorrected", len(drifts))
     _count(wiring, "CutoverStuck", int(stuck is not None))
     return {"drifts": [drift.sentence for drift in drifts], "stuck": stuck}
@@ -52,6 +53,16 @@ def why_stuck(run: Run, *, now: float) -> str | None:
         f"Cutover {run.cutover_id} is {run.phase.value} and nobody has looked at it for {silence / 60:.0f} minutes: "
         f"{run.reason}. Look at its execution {run.execution_arn or '(none)'}, or roll it back: bluegreen rollback"
     )
+
+
+def _tell_stuck(wiring: Wiring, run: Run, stuck: str, *, now: float) -> None:
+    """Tell people, and remind them, but not with every minute."""
+    if now - run.stuck_told_at < REMIND_AFTER_SECONDS:
+        return
+    wiring.tell("A cutover stands still", stuck)
+    # Whoever wrote in between is driving it again.
+    with suppress(RunConflictError):
+        wiring.runs().write(replace(run, stuck_told_at=now))
 
 
 def _count(wiring: Wiring, metric: str, value: int) -> None:

@@ -197,6 +197,7 @@ class CutoverWorld:
             writer=writer or PlayedWriter(self.databases, process),
             lease=take,
             release=lambda cutover_id: release_lease(dynamodb, table_name=self.table, cutover_id=cutover_id),
+            now=lambda: self.now,
             let_dns_settle=settle,
             stop=lambda arn, cause: clients["stepfunctions"].stop_execution(executionArn=arn, cause=cause),
             tell=lambda subject, text: clients["sns"].publish(TopicArn=self.topic, Subject=subject, Message=text),

@@ -226,6 +226,7 @@ class PlayedCutover:
             writer=PlayedWriter(self.databases, process),
             lease=take,
             release=lambda cutover_id: release_lease(client, table_name="state", cutover_id=cutover_id),
+            now=lambda: self.now,
             let_dns_settle=process.live,
             stop=stop,
             tell=tell,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cutover_controller.pace import LOOKS_AT_FULL_PACE, MOST_LOOKS, SLOWER_SECONDS
 from cutover_state.desired import desire
 from cutover_state.lease import Lease, LeaseTakenError, take_lease
 from cutover_state.levers import Kind
 from cutover_state.run import Phase
-from tests.support.effects import Interrupted, Process
+from tests.support.effects import CrashError, Interrupted, Process
 from tests.support.whole_cutover import PLAN, InMemory, WholeCutover
 
 SWITCHED = {"result": "switched", "reason": "the new one is the only one that admits the application", "page": False}
@@ -223,6 +225,140 @@ def test_an_order_that_comes_during_a_look_is_followed_by_the_next(cutover: Whol
             answers.append(cutover.look()["next"])
         assert "roll back" in answers, call
     assert calls >= 5
+
+
+# Going back step by step.
+
+
+def returning(cutover: WholeCutover, *, step: int = 1) -> None:
+    """Ordered to go back step by step while step ``step`` is watched."""
+    cutover.look_until("watch", step=step)
+    answer = cutover.roll_back(gradual=True)
+    assert not answer["rolled_back"]
+    assert "goes back step by step from its next look on" in answer["explanation"]
+
+
+def to_the_end(cutover: WholeCutover, *, most: int = 60) -> list[dict[str, int]]:
+    """Look until it is done; the weights that there were."""
+    seen = [dict(cutover.weights())]
+    answer: Mapping[str, Any] = {}
+    for _ in range(most):
+        switched = cutover.stage.switch(answer["switch"], Process()) if answer.get("switch") else None
+        answer = cutover.look(switched=switched)
+        if dict(cutover.weights()) != seen[-1]:
+            seen.append(dict(cutover.weights()))
+        if answer["next"] not in ("wait", "switch writer"):
+            assert answer["next"] == "done", answer
+            return seen
+        cutover.stage.now += answer["seconds"]
+    raise AssertionError(f"not over after {most} looks: {cutover.found().position}")
+
+
+def test_a_gradual_rollback_takes_the_steps_back_one_by_one(cutover: WholeCutover) -> None:
+    returning(cutover, step=2)
+    assert cutover.stage.admitting() == ["green"]
+    assert to_the_end(cutover) == [
+        {"blue": 50, "green": 50},
+        {"blue": 99, "green": 1},
+        {"blue": 100, "green": 0},
+    ]
+    assert cutover.stage.admitting() == ["blue"]
+    assert cutover.found().phase is Phase.ROLLED_BACK
+    assert cutover.stage.told[-2:] == ["Rolling back gradually: blue to green", "Rolled back: blue to green"]
+    assert cutover.stage.played.lease_holder() is None
+    desired = cutover.stage.played.desired.read()
+    assert desired is not None
+    assert (dict(desired.weights), desired.writer) == ({"blue": 100, "green": 0}, "blue")
+
+
+def test_a_gradual_rollback_ends_at_once_when_the_mistrusted_side_turns_bad(cutover: WholeCutover) -> None:
+    returning(cutover)
+    cutover.look()
+    cutover.sick.add("green")
+    cutover.stage.now += 60
+    answer = cutover.look()
+    assert answer["next"] == "roll back"
+    assert answer["reason"].startswith("green: ")
+    cutover.roll_back()
+    assert cutover.weights() == {"blue": 100, "green": 0}
+
+
+def test_an_alarm_takes_back_at_once_what_a_gradual_rollback_has_left(cutover: WholeCutover) -> None:
+    returning(cutover)
+    cutover.look()
+    assert cutover.weights() == {"blue": 99, "green": 1}
+    assert cutover.alarm("green-unhealthy")["rolled_back"]
+    assert cutover.weights() == {"blue": 100, "green": 0}
+    assert cutover.look()["next"] == "ended"
+
+
+def test_a_gradual_rollback_that_is_asked_for_again_is_under_way_already(cutover: WholeCutover) -> None:
+    returning(cutover)
+    cutover.look()
+    assert cutover.roll_back(gradual=True)["explanation"] == "cutover cutover-7 goes back step by step already"
+    cutover.order("roll back gradually")
+    cutover.look()
+    [(_, why)] = orders(cutover, "refuse an order")
+    assert why == "roll back gradually: the cutover goes back already"
+
+
+def test_a_gradual_rollback_while_nobody_drives_the_cutover_says_to_go_back_at_once(cutover: WholeCutover) -> None:
+    cutover.look()
+    cutover.stage.now += 3600
+    explanation = cutover.roll_back(gradual=True)["explanation"]
+    assert "nobody has looked at cutover cutover-7 for 60 minutes" in explanation
+    assert explanation.endswith("take it back at once, without gradual")
+    assert cutover.found().order is None
+
+
+def test_a_gradual_rollback_before_anything_moved_is_an_immediate_one(cutover: WholeCutover) -> None:
+    assert cutover.roll_back(gradual=True)["rolled_back"]
+    assert cutover.found().phase is Phase.ROLLED_BACK
+
+
+def test_a_gradual_rollback_of_a_cutover_that_is_over_says_how(cutover: WholeCutover) -> None:
+    cutover.look_until("watch", step=3)
+    cutover.stage.now += 60
+    assert cutover.look()["next"] == "done"
+    assert cutover.roll_back(gradual=True)["explanation"] == (
+        "cutover cutover-7 is over: begin one from green to blue, or take it back at once, without gradual"
+    )
+    assert cutover.found().phase is Phase.SUCCEEDED
+
+
+def test_turning_back_loses_nothing_when_the_call_dies_anywhere() -> None:
+    """The order is taken off with the write that exchanges the plan."""
+    died = 0
+    for moment in range(100):
+        cutover = WholeCutover(definition={}, stage=InMemory())
+        cutover.begin()
+        returning(cutover)
+        with suppress(CrashError):
+            cutover.look(process=Process(dies_at=moment))
+            break
+        died += 1
+        assert to_the_end(cutover)[-1] == {"blue": 100, "green": 0}
+        assert cutover.found().phase is Phase.ROLLED_BACK
+    assert died >= 5
+
+
+# A history has an end.
+
+
+def test_looks_come_less_often_when_a_cutover_lasts_long(cutover: WholeCutover) -> None:
+    cutover.look()
+    cutover.stage.played.runs.write(replace(cutover.found(), looks=LOOKS_AT_FULL_PACE))
+    assert cutover.look()["seconds"] == SLOWER_SECONDS
+
+
+def test_a_cutover_ends_before_the_history_of_its_execution_is_full(cutover: WholeCutover) -> None:
+    cutover.look()
+    cutover.stage.played.runs.write(replace(cutover.found(), looks=MOST_LOOKS))
+    answer = cutover.look()
+    assert (answer["next"], answer["reason"]) == (
+        "roll back",
+        "it was looked at 2,400 times, and its execution has no room for more",
+    )
 
 
 # Gates.

@@ -48,6 +48,13 @@ def alarm_at_the_gate(cutover: WholeCutover, waits: int) -> None:
             break
 
 
+def taken_back_step_by_step(cutover: WholeCutover, waits: int) -> None:
+    approving(cutover, waits)
+    run = cutover.run_now
+    if cutover.stage.admitting() == ["green"] and run is not None and not run.returning and not run.phase.is_over:
+        cutover.roll_back(gradual=True)
+
+
 @dataclass(frozen=True)
 class Course:
     """Attributes: at_wait: what happens meanwhile; ends: the phases in which a run of it may end."""
@@ -61,6 +68,7 @@ COURSES = {
     "healthy, with recovery points": Course(approving, {"recovery_point": True}),
     "bad after the switch": Course(turns_bad_at_the_end),
     "alarm at the gate": Course(alarm_at_the_gate),
+    "taken back step by step": Course(taken_back_step_by_step),
 }
 
 
