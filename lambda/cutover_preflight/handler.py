@@ -32,7 +32,17 @@ log = logging.getLogger(__name__)
 
 _RESERVE_SECONDS: Final = 5.0
 PACE: Final = ("poll_seconds", "settle_seconds")
-_KNOWN: Final = ("cutover_id", "from", "to", "plan", "requested_by", "execution_arn", "dry_run", "recovery_point")
+_KNOWN: Final = (
+    "cutover_id",
+    "from",
+    "to",
+    "plan",
+    "requested_by",
+    "execution_arn",
+    "dry_run",
+    "recovery_point",
+    "leave_sick_source",
+)
 
 
 class EventError(ValueError):
@@ -50,7 +60,8 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
 
     The state machine hands the input of its execution over as ``request``, beside ``cutover_id`` and
     ``execution_arn``. That input, or else the event itself: ``from`` and ``to`` (two neighbours), ``requested_by``, and
-    as wanted ``plan`` (otherwise the parameter of the direction), ``recovery_point`` (take one first), ``dry_run``.
+    as wanted ``plan`` (otherwise the parameter of the direction), ``recovery_point`` (take one first), ``dry_run``,
+    ``leave_sick_source`` (what is wrong with the side that is left does not forbid to leave it; a person says so).
     """
     structured_log.configure()
     event = _unpacked(event)
@@ -58,7 +69,13 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
     wiring = Wiring(settings=Settings(os.environ), client=boto3.client, who="preflight")
     plan = _plan(wiring, event, direction)
     cutover_id = str(event.get("cutover_id") or new_cutover_id(direction.source, direction.target, now=time.time()))
-    world = _world(wiring, cutover_id, seconds=context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS)
+    leaves_sick = bool(event.get("leave_sick_source", False))
+    world = _world(
+        wiring,
+        cutover_id,
+        seconds=context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS,
+        source_may_be_sick=leaves_sick,
+    )
     if event.get("dry_run"):
         reasons = rehearse(world, plan)
         return {"begun": False, "cutover_id": cutover_id, "reasons": list(reasons), "plan": plan.to_json()}
@@ -68,7 +85,7 @@ def lambda_handler(event: Mapping[str, Any], context: LambdaContext) -> dict[str
         cutover_id=cutover_id,
         requested_by=str(event["requested_by"]),
         execution_arn=str(event.get("execution_arn", "")),
-        details={"recovery_point": bool(event.get("recovery_point", False))},
+        details={"recovery_point": bool(event.get("recovery_point", False)), "leave_sick_source": leaves_sick},
     )
     document = {**answer.document(), "recovery_point": bool(event.get("recovery_point", False))}
     log.info("preflight", extra=structured_log.fields(**document))
@@ -96,7 +113,7 @@ def _direction(event: Mapping[str, Any]) -> Direction:
         mistakes.append("requested_by: must say who asks")
     mistakes += [
         f"{key}: must be true or false, got {event[key]!r}"
-        for key in ("dry_run", "recovery_point")
+        for key in ("dry_run", "recovery_point", "leave_sick_source")
         if not isinstance(event.get(key, False), bool)
     ]
     if not isinstance(event.get("plan", {}), str | Mapping):
@@ -129,19 +146,22 @@ def _parameter(wiring: Wiring, name: str) -> str:
     return str(wiring.aws("ssm").get_parameter(Name=name)["Parameter"]["Value"])
 
 
-def _world(wiring: Wiring, cutover_id: str, *, seconds: float) -> World:
+def _world(wiring: Wiring, cutover_id: str, *, seconds: float, source_may_be_sick: bool) -> World:
     settings = wiring.settings
     cloudwatch, elbv2 = wiring.aws("cloudwatch"), wiring.aws("elbv2")
     chain = make_chain(wiring, deadline=Deadline.after(seconds))
     alarms = settings.mapping("ALARMS")
+
+    def watched(direction: Direction) -> list[str]:
+        sides = (direction.target,) if source_may_be_sick else (direction.source, direction.target)
+        return [name for side in sides for name in alarms.get(side, ())]
+
     sources = Sources(
         levers=wiring.levers(),
         desired=wiring.desired().read,
         run=wiring.runs().read,
         databases=chain.look,
-        alarms=lambda direction: read_alarms(
-            cloudwatch, [name for side in (direction.source, direction.target) for name in alarms.get(side, ())]
-        ),
+        alarms=lambda direction: read_alarms(cloudwatch, watched(direction)),
         targets=lambda: read_targets(elbv2, settings.mapping("TARGET_GROUP_ARNS")),
         services=lambda: read_services(
             wiring.aws("ecs"), cluster=settings.text("ECS_CLUSTER"), services=settings.mapping("ECS_SERVICES")
@@ -165,7 +185,7 @@ def _world(wiring: Wiring, cutover_id: str, *, seconds: float) -> World:
         runs=wiring.runs(),
         look=facts,
         verdict=parse_settings(_parameter(wiring, settings.text("VERDICT_PARAMETER"))),
-        limits=Limits(),
+        limits=Limits(source_may_be_sick=source_may_be_sick),
         lease=wiring.lease,
         release=wiring.release,
         tell=wiring.tell,

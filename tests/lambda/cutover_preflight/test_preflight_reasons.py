@@ -159,7 +159,7 @@ WORSE: dict[str, Worse] = {
     "blind alarm": lambda f: replace(f, alarms={**f.alarms, "blind": "INSUFFICIENT_DATA"}),
     "deployment": lambda f: replace(f, services={k: replace(v, deploying=True) for k, v in f.services.items()}),
     "cold service": lambda f: replace(
-        f, services={**f.services, "third": Service(desired=2, running=1, deploying=False)}
+        f, services={"third": Service(desired=2, running=1, deploying=False), **f.services}
     ),
     "targets": lambda f: replace(f, targets={**f.targets, "third": Targets(healthy=0, registered=0)}),
     "stopped task": lambda f: replace(
@@ -200,3 +200,28 @@ def test_all_reasons_are_given_at_once() -> None:
             # Of these only the numbers change with what else is wrong.
             *reasons_against(facts(weights={"blue": 40, "green": 60}), Limits()),
         }
+
+
+SICK_SOURCE = facts(
+    targets={**HEALTHY.targets, "blue": Targets(healthy=0, registered=3)},
+    services={**HEALTHY.services, "blue": Service(desired=3, running=1, deploying=False)},
+)
+
+
+def test_a_sick_source_keeps_a_cutover_from_beginning() -> None:
+    assert reasons_against(SICK_SOURCE, Limits()) == ("blue runs 1 of 3 tasks", "blue has 0 healthy targets of 3")
+
+
+def test_a_sick_source_can_be_left_on_purpose() -> None:
+    assert reasons_against(SICK_SOURCE, Limits(source_may_be_sick=True)) == ()
+
+
+def test_leaving_a_sick_source_does_not_excuse_a_sick_target() -> None:
+    sick = facts(
+        targets={**SICK_SOURCE.targets, "green": Targets(healthy=2, registered=3)}, services=service(running=2)
+    )
+    assert reasons_against(sick, Limits(source_may_be_sick=True)) == (
+        "green runs 2 of 3 tasks",
+        "green runs 2 tasks and blue 3: scale green out first, or it takes the load cold",
+        "green has 2 healthy targets of 3",
+    )

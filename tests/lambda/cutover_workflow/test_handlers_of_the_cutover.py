@@ -238,6 +238,14 @@ class TestPreflight:
             assert any(part in reason for reason in reasons), part
         assert read_lease(deployed.aws.dynamodb(), table_name=deployed.table) is None
 
+    def test_a_sick_side_can_be_left_when_a_person_says_so(self, deployed: Deployed) -> None:
+        deployed.alarm("blue-unhealthy", "ALARM")
+        event = {**BEGIN, "request": {**BEGIN["request"], "leave_sick_source": True}}  # type: ignore[dict-item]
+        assert preflight(BEGIN, Context())["reasons"] == ["alarm blue-unhealthy is firing already"]
+        assert preflight(event, Context())["begun"]
+        journal = Journal(deployed.aws.dynamodb(), table_name=deployed.table, cutover_id="cutover-7", who="reader")
+        assert list(journal.entries())[-1].details == {"recovery_point": False, "leave_sick_source": True}
+
     def test_the_default_plan_leaves_a_database_alone_that_is_not_in_the_chain(self, deployed: Deployed) -> None:
         event = {"from": "aws", "to": "legacy", "requested_by": "ada", "dry_run": True}
         plan = preflight(event, Context())["plan"]
