@@ -13,7 +13,7 @@ import subprocess  # nosec: it runs the CDK command line of this project
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -25,6 +25,7 @@ sys.path[1:1] = [str(PROJECT / "constructs"), str(PROJECT / "lambda")]
 import boto3  # noqa: E402
 from botocore.config import Config  # noqa: E402
 
+from cutover_state.lease import LeaseTakenError  # noqa: E402
 from ops.deployment_aws import Aws, DeploymentError, command  # noqa: E402
 from ops.deployment_decision import Decision, Obstacle, Options, cutover_obstacles, decide  # noqa: E402
 
@@ -116,6 +117,16 @@ class Deployment:
             if obstacles := (*obstacles, *self._cutover()):
                 self.aws.delete_change_set(change_set)
                 return Result(outcome="refused", obstacles=obstacles)
+            try:
+                held = self.aws.hold(change_set)
+            except LeaseTakenError as error:
+                self.aws.delete_change_set(change_set)
+                begun = Obstacle(what=str(error), remedy="deploy when it has been given up")
+                return Result(outcome="refused", obstacles=(begun,))
+            try:
+                return replace(self, aws=held)._execute(change_set, decision)
+            finally:
+                held.release()
         return self._execute(change_set, decision)
 
     def _cutover(self) -> tuple[Obstacle, ...]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cutover_state.layout import StateUnreadableError
-from cutover_state.lease import Lease, LeaseUnreadableError, read_lease
+from cutover_state.lease import Lease, LeaseTakenError, LeaseUnreadableError, read_lease, release_lease, take_lease
 from cutover_state.run import Run, RunStore
 from ops.deployment_decision import NESTED_STACK, Change, nested_stack, task_identifier
 
 POLL_SECONDS: Final = 10.0
 REPLICATION_SECONDS: Final = 30 * 60.0
 """Tasks stop when what they have read is applied, and start after a connection test."""
+
+LEASE_SECONDS: Final = 15 * 60
+"""A workstation that dies in the middle of a deployment keeps cutovers and rotations waiting no longer."""
 
 ABSENT: Final = "absent"
 
@@ -40,12 +43,16 @@ class Aws:
         stack: name of the root stack.
         path: parameters of the stage begin with it.
         tell: takes a line on what happens.
+        lease: name under which the lease is held, and extended while something is waited for; None while it is not.
+        now: epoch seconds.
     """
 
     client: Callable[[str], Any]
     stack: str
     path: str
     tell: Callable[[str], None]
+    lease: str | None = None
+    now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
     monotonic: Callable[[], float] = time.monotonic
 
@@ -81,6 +88,49 @@ class Aws:
             return RunStore(dynamodb, table_name=table).read(), read_lease(dynamodb, table_name=table)
         except (ClientError, BotoCoreError, StateUnreadableError, LeaseUnreadableError) as error:
             raise DeploymentError(f"state table {table}: {error}") from None
+
+    def hold(self, name: str) -> Aws:
+        """Take the lease, so that neither a cutover nor a rotation begins; this, holding it under ``name``.
+
+        Raises:
+            LeaseTakenError: somebody else holds it.
+            DeploymentError: it cannot be taken.
+        """
+        held = replace(self, lease=name)
+        try:
+            held._take()
+        except (ClientError, BotoCoreError, LeaseUnreadableError) as error:
+            raise DeploymentError(f"the lease cannot be taken: {error}") from None
+        return held
+
+    def release(self) -> None:
+        """Give the lease up; should that fail, it ends by itself."""
+        if self.lease is None:
+            return
+        try:
+            release_lease(self.client("dynamodb"), table_name=self.parameter("state-table"), cutover_id=self.lease)
+        except (ClientError, BotoCoreError, DeploymentError) as error:
+            self.tell(f"The lease could not be given up and ends within {LEASE_SECONDS // 60} minutes: {error}")
+
+    def _take(self) -> None:
+        assert self.lease is not None
+        now = self.now()
+        take_lease(
+            self.client("dynamodb"),
+            table_name=self.parameter("state-table"),
+            lease=Lease(holder="deployment", cutover_id=self.lease, expires_at=int(now) + LEASE_SECONDS),
+            now=now,
+        )
+
+    def _wait(self) -> None:
+        """Until it is time to look again. The lease is extended; what is under way cannot be stopped by losing it."""
+        self.sleep(POLL_SECONDS)
+        if self.lease is None:
+            return
+        try:
+            self._take()
+        except (ClientError, BotoCoreError, LeaseTakenError, LeaseUnreadableError, DeploymentError) as error:
+            self.tell(f"The lease could not be extended, begin no cutover: {error}")
 
     def changes(self, change_set: str) -> tuple[Change, ...] | None:
         """What a change set would change, nested stacks included; None when there is no such change set.
@@ -141,7 +191,7 @@ class Aws:
         last = ""
         while True:
             # Not at once: the status changes a moment after a change set is executed.
-            self.sleep(POLL_SECONDS)
+            self._wait()
             status = self._status()
             if status != last:
                 self.tell(f"{self.stack}: {status}")
@@ -176,7 +226,7 @@ class Aws:
                 raise DeploymentError(
                     f"replication tasks do not {action} within {REPLICATION_SECONDS / 60:.0f} minutes: look at DMS"
                 )
-            self.sleep(POLL_SECONDS)
+            self._wait()
 
     def reconcile(self) -> None:
         """Have weights and records set as they should be."""

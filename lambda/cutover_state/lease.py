@@ -89,7 +89,7 @@ def take_lease(dynamodb: DynamoDBClient, *, table_name: str, lease: Lease, now: 
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
         held = read_lease(dynamodb, table_name=table_name)
-        whose = f"cutover {held.cutover_id} ({held.holder}) until {held.expires_at}" if held else "another cutover"
+        whose = f"{held.cutover_id} ({held.holder}) until {held.expires_at}" if held else "somebody else"
         raise LeaseTakenError(f"the lease is held by {whose}, in epoch seconds") from None
 
 

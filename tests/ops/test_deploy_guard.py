@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ import pytest
 from botocore.response import StreamingBody
 from botocore.stub import ANY, Stubber
 
-from cutover_state.run import Phase, RunStore
+from cutover_state.lease import Lease, read_lease
+from cutover_state.run import Phase, Run, RunStore
 from ops.deploy_guard import Deployment, Result, main, parser, read_stage, show
 from ops.deployment_aws import Aws, DeploymentError, command
 from ops.deployment_decision import Change, Obstacle, Options
@@ -664,3 +665,78 @@ def test_make_hands_the_stage_and_the_options_over() -> None:
 
 def test_a_change_without_details_is_certain() -> None:
     assert not Change.parse({"ResourceChange": SERVICE}, stack="Compute").follows_only
+
+
+# The lease.
+
+
+def lease_of(stage: Stage) -> Lease | None:
+    return read_lease(stage.aws.dynamodb(), table_name=stage.table)
+
+
+def test_no_cutover_can_begin_while_a_deployment_is_under_way(stage: Stage) -> None:
+    seen: list[Lease | None] = []
+    stage.status("UPDATE_COMPLETE")
+    stage.change_set()
+    stage.executes("UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
+    deployment = stage.deployment()
+    adapter = replace(deployment.aws, sleep=lambda _: seen.append(lease_of(stage)), now=lambda: NOW)
+
+    assert replace(deployment, aws=adapter).run() == Result(outcome="deployed")
+
+    assert seen == [Lease(holder="deployment", cutover_id=CHANGE_SET, expires_at=int(NOW) + 900)] * 2
+    assert lease_of(stage) is None
+
+
+def test_the_lease_is_extended_while_a_deployment_lasts(stage: Stage) -> None:
+    clock = iter(NOW + 600 * step for step in range(10))
+    ends: list[int] = []
+    stage.status("UPDATE_COMPLETE")
+    stage.change_set()
+    stage.executes("UPDATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "UPDATE_COMPLETE")
+    deployment = stage.deployment()
+
+    def sleep(_: float) -> None:
+        held = lease_of(stage)
+        assert held is not None
+        ends.append(held.expires_at)
+
+    adapter = replace(deployment.aws, sleep=sleep, now=lambda: next(clock))
+    replace(deployment, aws=adapter).run()
+
+    assert [end - int(NOW) for end in ends] == [900, 1500, 2100]
+
+
+def test_a_cutover_that_takes_the_lease_in_the_last_moment_wins(stage: Stage) -> None:
+    deployment = stage.deployment()
+    stage.status("UPDATE_COMPLETE")
+    stage.change_set()
+    stage.deletes()
+    looked: list[int] = []
+
+    class Late(Aws):
+        def cutover(self) -> tuple[Run | None, Lease | None]:
+            found = super().cutover()
+            looked.append(1)
+            if len(looked) == 2:
+                stage.aws.hold_lease(stage.table, expires_at=NOW + 900)
+            return found
+
+    adapter = Late(**{each.name: getattr(deployment.aws, each.name) for each in fields(Aws)})
+    result = replace(deployment, aws=replace(adapter, now=lambda: NOW)).run()
+
+    assert result.outcome == "refused"
+    assert result.obstacles[0].what.startswith("the lease is held by cutover-7 (state machine)")
+    held = lease_of(stage)
+    assert held is not None
+    assert held.cutover_id == "cutover-7"
+
+
+def test_the_lease_is_given_up_after_a_deployment_that_failed(stage: Stage) -> None:
+    stage.status("UPDATE_COMPLETE")
+    stage.change_set()
+    stage.executes("UPDATE_ROLLBACK_COMPLETE")
+
+    assert stage.deployment().run().exit_code == 3
+
+    assert lease_of(stage) is None

@@ -251,7 +251,7 @@ def test_while_another_is_not_over_none_begins(ground: Ground) -> None:
     ground.begin()
     answer = ground.begin(cutover_id="cutover-8")
     assert not answer.begun
-    assert answer.reasons[0].startswith("the lease is held by cutover cutover-7")
+    assert answer.reasons[0].startswith("the lease is held by cutover-7")
     assert ground.played.lease_holder() == "cutover-7"
 
 

@@ -205,7 +205,7 @@ def test_while_another_cutover_has_the_lease_nothing_goes_forward_and_the_call_i
 ) -> None:
     other = Lease(holder="start", cutover_id="cutover-8", expires_at=int(cutover.now) + 60)
     take_lease(cutover.aws.dynamodb(), table_name=cutover.table, lease=other, now=cutover.now)
-    with pytest.raises(RollbackIncompleteError, match=r"not rolled back: the lease is held by cutover cutover-8"):
+    with pytest.raises(RollbackIncompleteError, match=r"not rolled back: the lease is held by cutover-8"):
         roll_back(cutover.world(), ALARM)
     run = cutover.runs.read()
     assert run is not None
