@@ -73,7 +73,7 @@ class FrontDoorStack(cdk.NestedStack):
             certificates=[self._certificate(front_door, domain)],
             ssl_policy=TLS_POLICY,
             default_action=elbv2.ListenerAction.fixed_response(
-                404, content_type="application/problem+json", message_body='{"title":"Unknown host","status":404}'
+                404, content_type="application/json", message_body='{"title":"Unknown host","status":404}'
             ),
         )
         for priority, color in enumerate(Color, start=1):

@@ -79,6 +79,14 @@ def test_a_host_that_no_rule_names_is_answered_404(prod: Synthesis) -> None:
 
     assert action["Type"] == "fixed-response"
     assert action["FixedResponseConfig"]["StatusCode"] == "404"
+    # The others that ELBv2 takes; it refuses application/problem+json (FixedResponseActionConfig, API reference).
+    assert action["FixedResponseConfig"]["ContentType"] in {
+        "text/plain",
+        "text/css",
+        "text/html",
+        "application/javascript",
+        "application/json",
+    }
 
 
 def test_a_certificate_for_the_three_names_is_validated_over_dns(prod: Synthesis) -> None:
