@@ -229,7 +229,7 @@ def _shares(axis: _Axis, samples: Sequence[Sample], *, name: str, title: str) ->
     changes = sum(
         1 for before, after in itertools.pairwise(getattr(sample, name) for sample in samples) if before != after
     )
-    at_the_end = listed(f"{side} {share:g} %" for side, share in getattr(samples[-1], name).items())
+    at_the_end = listed(f"{side} {share:g}\u00a0%" for side, share in getattr(samples[-1], name).items())
     return Plot(
         name=name,
         title=title,
