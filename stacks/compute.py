@@ -35,6 +35,16 @@ DRAIN_SECONDS = 11
 """What a task has on top of the longest hold before it is killed: 5 s until it stops listening, and last answers."""
 
 
+HEALTH_CHECK = ecs.HealthCheck(
+    command=["CMD", "python", "-m", "payment_service.healthcheck", str(SERVICE_PORT)],
+    interval=cdk.Duration.seconds(10),
+    timeout=cdk.Duration.seconds(5),
+    start_period=cdk.Duration.seconds(15),
+    retries=3,
+)
+"""Of the reference image, as its Dockerfile has it. An image of one's own is asked by the load balancer only."""
+
+
 class ComputeStack(cdk.NestedStack):
     """An ECS cluster with one Fargate service for each environment, from one loop.
 
@@ -97,6 +107,7 @@ class ComputeStack(cdk.NestedStack):
                 max_tasks=compute.max_tasks,
                 requests_per_second_per_task=compute.requests_per_second_per_task,
                 cpu_target_percent=compute.cpu_target_percent,
+                health_check=None if compute.image else HEALTH_CHECK,
                 stop_timeout=cdk.Duration.seconds(compute.hold_seconds + DRAIN_SECONDS),
                 subnets=subnets,
                 security_group=security_groups[color],

@@ -203,6 +203,12 @@ def _backup_keeps_the_clusters_retention(stage: StageConfig) -> Iterator[str]:
         yield f"backup.retention_days: {plan} must equal database.backup_retention_days {cluster}"
 
 
+@_check("alarms.emails")
+def _somebody_is_told(stage: StageConfig) -> Iterator[str]:
+    if not stage.alarms.emails:
+        yield "alarms.emails: must name an address at least, or alarms and cutovers would tell nobody"
+
+
 def _overlap(one: str, other: str) -> bool:
     return ipaddress.ip_network(one).overlaps(ipaddress.ip_network(other))
 

@@ -48,6 +48,7 @@ class PaymentService(Construct):
         max_tasks: int,
         requests_per_second_per_task: int,
         cpu_target_percent: int,
+        health_check: ecs.HealthCheck | None,
         stop_timeout: cdk.Duration,
         subnets: ec2.SubnetSelection,
         security_group: ec2.ISecurityGroup,
@@ -82,6 +83,8 @@ class PaymentService(Construct):
             readonly_root_filesystem=True,
             privileged=False,
             essential=True,
+            # ECS does not look at the one of the image.
+            health_check=health_check,
             stop_timeout=stop_timeout,
             port_mappings=[ecs.PortMapping(container_port=port, protocol=ecs.Protocol.TCP)],
             logging=ecs.LogDrivers.aws_logs(

@@ -43,7 +43,7 @@ def test_an_unknown_stage_is_told_in_one_line_without_a_traceback(tmp_path: Path
     ran = cdk("synth", "--quiet", "-c", "stage=nope", "--output", str(tmp_path / "out"), home=tmp_path)
 
     assert ran.returncode == 1
-    assert "stage: 'nope' is not known (allowed: prod, staging)" in ran.stderr.splitlines()
+    assert f"stage: 'nope' is not known (allowed: {', '.join(sorted(CONTEXT['stages']))})" in ran.stderr.splitlines()
     assert "Traceback" not in ran.stderr
 
 

@@ -11,6 +11,7 @@ from stacks.context import load
 from tests.support.synthesized import CONTEXT, changed
 
 ZONES = ["us-east-1a", "us-east-1b", "us-east-1c"]
+STAGES = ", ".join(sorted(CONTEXT["stages"]))
 UUID = "12345678-1234-1234-1234-123456789012"
 LEGACY_DATABASE: dict[str, Any] = CONTEXT["stages"]["staging"]["legacy_database"]
 TAGS = {"Project": "payments", "CostCenter": "payments-platform"}
@@ -314,6 +315,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"alarms__replication_lag_seconds": 0}, "alarms.replication_lag_seconds: must be at least 1, got 0"),
     ({"alarms__database_cpu_percent": 101}, "alarms.database_cpu_percent: must be at most 100, got 101"),
     ({"alarms__evaluation_minutes": 0}, "alarms.evaluation_minutes: must be at least 1, got 0"),
+    (
+        {"alarms__emails": []},
+        "alarms.emails: must name an address at least, or alarms and cutovers would tell nobody",
+    ),
     ({"alarms__emails": ["oncall"]}, "alarms.emails.0: must be an e-mail address, got 'oncall'"),
     (
         {"alarms__emails": ["a@example.com", "a@example.com"]},
@@ -419,13 +424,13 @@ def test_every_key_that_an_optional_part_lacks_is_told() -> None:
     [
         (
             {"stage": "nope", "stages": CONTEXT["stages"]},
-            "stage: 'nope' is not known (allowed: prod, staging)",
+            f"stage: 'nope' is not known (allowed: {STAGES})",
         ),
         (
             {"stage": "stagin", "stages": CONTEXT["stages"]},
-            "stage: 'stagin' is not known, did you mean staging? (allowed: prod, staging)",
+            f"stage: 'stagin' is not known, did you mean staging? (allowed: {STAGES})",
         ),
-        ({"stages": CONTEXT["stages"]}, "stage: None is not known (allowed: prod, staging)"),
+        ({"stages": CONTEXT["stages"]}, f"stage: None is not known (allowed: {STAGES})"),
         ({"stage": "prod"}, "stages: must be an object of stages by name in the context of cdk.json"),
         ({"stage": "prod", "stages": {}}, "stages: must be an object of stages by name in the context of cdk.json"),
         ({"stage": "prod", "stages": {"prod": 5}}, "stages.prod: must be an object, got 5"),

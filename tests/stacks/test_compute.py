@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from policy.templates import Resource
-from tests.support.synthesized import Synthesis, Variation, name_of, plain
+from tests.support.synthesized import PROJECT, Synthesis, Variation, name_of, plain
 
 COLORS = ("Blue", "Green")
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -68,6 +68,21 @@ def test_a_deployment_never_takes_tasks_away_first_nor_sets_their_number(prod: S
 
     assert deployment["MinimumHealthyPercent"] == 100
     assert service(prod, color)["DesiredCount"].missing
+
+
+@pytest.mark.parametrize("color", COLORS)
+def test_a_task_whose_process_no_longer_answers_is_replaced(prod: Synthesis, color: str) -> None:
+    dockerfile = (PROJECT / "service" / "Dockerfile").read_text()
+    found = container(prod, color)["HealthCheck"]
+
+    assert found == {
+        "Command": ["CMD", "python", "-m", "payment_service.healthcheck", "8443"],
+        "Interval": 10,
+        "Retries": 3,
+        "StartPeriod": 15,
+        "Timeout": 5,
+    }
+    assert "HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3" in dockerfile
 
 
 @pytest.mark.parametrize("color", COLORS)
@@ -268,3 +283,5 @@ def test_a_given_image_is_used_as_it_is(variation: Variation, color: str, image:
     synthesis = variation(f"image-{'ecr' if 'ecr' in image else 'other'}", compute__image=image)
 
     assert container(synthesis, color)["Image"] == image
+    # What the image holds to ask itself with is not known.
+    assert "HealthCheck" not in container(synthesis, color)

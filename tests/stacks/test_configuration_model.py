@@ -68,7 +68,7 @@ def test_every_stage_of_cdk_json_is_right(stage: str) -> None:
         {"alarms__errors_percent": 0.01},
         {"alarms__latency_p99_seconds": 60},
         {"alarms__evaluation_minutes": 60},
-        {"alarms__emails": []},
+        {"alarms__emails": ["a@example.com"]},
         {"backup__vault_lock": {"min_retention_days": 7, "max_retention_days": 7, "changeable_for_days": 3}},
         {"log_retention_days": 365},
         {"log_retention_days": 3653},
