@@ -38,6 +38,7 @@ $(VENV)/bin/python:
 $(VENV)/.synth: requirements.txt package-lock.json | $(VENV)/bin/python
 	$(INSTALL) -r requirements.txt
 	npm ci --no-audit --no-fund --loglevel=error
+	$(BIN)/python -m ops.bluegreen.install
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.synth
