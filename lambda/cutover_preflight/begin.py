@@ -77,6 +77,11 @@ def _unfit(verdict: Settings, plan: Plan, facts: Facts) -> Iterator[str]:
     """What of the plan or of the settings cannot be done as things stand."""
     if verdict.period_seconds != MINUTE:
         yield f"the verdict's period_seconds is {verdict.period_seconds}: the load balancer counts by {MINUTE} s only"
+    if facts.dns_ttl_seconds is not None and plan.dns.ttl_seconds < facts.dns_ttl_seconds:
+        yield (
+            f"the plan's dns.ttl_seconds is {plan.dns.ttl_seconds} and the records have a TTL of "
+            f"{facts.dns_ttl_seconds} s: give that to the plan, or lower the TTL and wait until the old one is over"
+        )
     direction = plan.direction
     if plan.switches_writer and facts.expected_writer not in (direction.writer_source, direction.writer_target):
         yield (

@@ -48,6 +48,7 @@ class Facts:
         tasks: replication tasks of the pairs that the cutover relies on.
         rotations: of the databases' secrets.
         owed_restarts: whether a rotation still has to restart replication tasks.
+        dns_ttl_seconds: how long resolvers keep an answer; None for a cutover that moves no records.
         schema_differences: what one database has and another has not.
         drift: differences between what is set and the desired state.
         other_cutover: a cutover that is not over, if any.
@@ -67,6 +68,7 @@ class Facts:
     tasks: Sequence[Task] = ()
     rotations: Sequence[Rotation] = ()
     owed_restarts: bool = False
+    dns_ttl_seconds: int | None = None
     schema_differences: Sequence[str] = ()
     drift: Sequence[str] = ()
     other_cutover: str | None = None

@@ -175,6 +175,7 @@ def _world(wiring: Wiring, cutover_id: str, *, seconds: float, source_may_be_sic
         ),
         rotations=lambda: read_rotations(wiring.aws("secretsmanager"), settings.listing("ROTATED_SECRET_ARNS")),
         owed_restarts=lambda: _owes_restarts(wiring),
+        dns_ttl_seconds=wiring.records().ttl_seconds,
         now=time.time,
     )
 

@@ -58,6 +58,7 @@ class Sources:
     Attributes:
         run: the cutover that runs, or ran last.
         owed_restarts: whether a rotation still has to restart replication tasks.
+        dns_ttl_seconds: how long resolvers keep an answer.
     """
 
     levers: Mapping[Kind, Lever]
@@ -70,6 +71,7 @@ class Sources:
     tasks: Callable[[], Sequence[Task]]
     rotations: Callable[[], Sequence[Rotation]]
     owed_restarts: Callable[[], bool]
+    dns_ttl_seconds: Callable[[], int]
     now: Callable[[], float]
 
 
@@ -119,6 +121,7 @@ def look(sources: Sources, direction: Direction, *, kind: Kind, cutover_id: str 
         tasks=reader.read(sources.tasks, ()),
         rotations=reader.read(sources.rotations, ()),
         owed_restarts=reader.read(sources.owed_restarts, False),
+        dns_ttl_seconds=reader.read(sources.dns_ttl_seconds, None) if kind is Kind.FRONT_DOOR else None,
         drift=_drift(kind, weights, desired),
         other_cutover=other,
         unreadable=tuple(reader.unreadable),

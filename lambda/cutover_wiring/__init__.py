@@ -79,12 +79,16 @@ class Wiring:
                 rule_arn=self.settings.text("LISTENER_RULE_ARN"),
                 target_groups=self.settings.mapping("TARGET_GROUP_ARNS"),
             ),
-            Kind.FRONT_DOOR: WeightedRecords(
-                self.aws("route53"),
-                hosted_zone_id=self.settings.text("HOSTED_ZONE_ID"),
-                name=self.settings.text("PAYMENTS_HOST"),
-            ),
+            Kind.FRONT_DOOR: self.records(),
         }
+
+    def records(self) -> WeightedRecords:
+        """The lever of the front door."""
+        return WeightedRecords(
+            self.aws("route53"),
+            hosted_zone_id=self.settings.text("HOSTED_ZONE_ID"),
+            name=self.settings.text("PAYMENTS_HOST"),
+        )
 
     def alarms(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the alarms that are watched, by side."""

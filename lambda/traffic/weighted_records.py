@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 INSYNC_SECONDS: Final = 60
 """Route 53 spreads a change to all its servers within 60 seconds, usually (its developer guide, "GetChange")."""
 
+ALIAS_TTL_SECONDS: Final = 60
+"""TTL with which Route 53 answers for an alias of a load balancer (its developer guide, "Choosing between alias and
+non-alias records")."""
+
 _POLL_SECONDS: Final = 2.0
 
 
@@ -50,6 +54,14 @@ class WeightedRecords:
             TrafficError: the records cannot be read, or are not the pair that we know.
         """
         return {side: int(record["Weight"]) for side, record in self._records().items()}
+
+    def ttl_seconds(self) -> int:
+        """How long resolvers keep an answer, at the most.
+
+        Raises:
+            TrafficError: the records cannot be read, or are not the pair that we know.
+        """
+        return max(int(record.get("TTL", ALIAS_TTL_SECONDS)) for record in self._records().values())
 
     def write(self, wanted: Mapping[str, int]) -> None:
         """Set both weights in one change batch, wait until every server has them, and read them back.

@@ -345,6 +345,7 @@ class WholeCutover:
             tasks=self._tasks,
             rotations=lambda: (),
             owed_restarts=lambda: False,
+            dns_ttl_seconds=lambda: 60,
             now=lambda: stage.now,
         )
         answer = preflight.begin(

@@ -65,6 +65,7 @@ class Ground:
                 tasks=lambda: (Task(identifier="task", status="running", lag_seconds=1, validation_failures=0),),
                 rotations=lambda: (),
                 owed_restarts=lambda: False,
+                dns_ttl_seconds=lambda: 60,
                 now=lambda: self.played.now,
             )
             sources = replace(sources, **self.sources)
@@ -130,6 +131,21 @@ def test_a_cutover_of_the_front_door_can_be_taken_back_to_what_was_before(ground
     run = ground.played.runs.read()
     assert run is not None
     assert (run.before["weights"], run.writer_after) == ({"legacy": 100, "aws": 0}, "blue")
+
+
+def test_a_plan_that_expects_resolvers_to_forget_faster_than_they_do_is_refused(ground: Ground) -> None:
+    times = {"watch_seconds": 180, "deadline_seconds": 900}
+    plan = {"steps": [{"weight_percent": 100, **times}]}
+    ground.sources = {"dns_ttl_seconds": lambda: 300}
+    assert ground.begin(direction=Direction.LEGACY_TO_AWS, plan=plan).reasons == (
+        "the plan's dns.ttl_seconds is 60 and the records have a TTL of 300 s: give that to the plan, or lower the TTL "
+        "and wait until the old one is over",
+    )
+
+
+def test_the_records_do_not_concern_a_cutover_between_environments(ground: Ground) -> None:
+    ground.sources = {"dns_ttl_seconds": raising(AssertionError("read"))}
+    assert ground.begin().begun
 
 
 def test_every_reason_is_given_at_once(ground: Ground) -> None:

@@ -34,6 +34,23 @@ def test_weights_are_read_by_side(levers: LeversInAws) -> None:
     assert records_of(levers).read() == {"legacy": 100, "aws": 0}
 
 
+def test_the_longest_time_that_resolvers_keep_an_answer_is_read(levers: LeversInAws) -> None:
+    legacy: dict[str, Any] = {**levers.record_sets()["legacy"], "Weight": 100}
+
+    def put(record: dict[str, Any]) -> None:
+        levers.aws.shared_client("route53").change_resource_record_sets(
+            HostedZoneId=levers.hosted_zone_id,
+            ChangeBatch={"Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]},
+        )
+
+    assert records_of(levers).ttl_seconds() == 60
+    put({**legacy, "TTL": 300})
+    try:
+        assert records_of(levers).ttl_seconds() == 300
+    finally:
+        put(legacy)
+
+
 @pytest.mark.parametrize("name", [HOST, f"{HOST}.", HOST.upper()])
 def test_the_name_is_found_however_it_is_written(levers: LeversInAws, name: str) -> None:
     assert records_of(levers, name=name).read() == {"legacy": 100, "aws": 0}
