@@ -14,6 +14,8 @@ from typing import Final, Self
 
 VARIABLE: Final = "REHEARSAL_CLOCK"
 MINUTE: Final = 60
+# The real ones: a process that runs by this clock puts its own in their place.
+_TIME, _SLEEP = time.time, time.sleep
 LONGEST_REAL_SLEEP_SECONDS: Final = 1.0
 """The functions sleep less than this to poll a database, and longer only to wait for AWS."""
 
@@ -39,12 +41,12 @@ class Clock:
         """
         if not scale >= 1:
             raise ValueError(f"scale: must be a number from 1, got {scale!r}")
-        now = time.time()
+        now = _TIME()
         return cls(origin=now // MINUTE * MINUTE, started=now, scale=scale)
 
     def now(self) -> float:
         """Epoch seconds of this clock."""
-        return self.at(time.time())
+        return self.at(_TIME())
 
     def at(self, ours: float) -> float:
         """What it showed, or will show, at a moment of ours."""
@@ -57,7 +59,7 @@ class Clock:
     def wait(self, seconds: float, stop: threading.Event | None = None) -> None:
         """Let so many of its seconds pass, unless ``stop`` is set meanwhile."""
         if stop is None:
-            time.sleep(self.ours(seconds))
+            _SLEEP(self.ours(seconds))
         else:
             stop.wait(self.ours(seconds))
 

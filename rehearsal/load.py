@@ -70,7 +70,7 @@ async def open_loop(
 ) -> list[Answer]:
     """Send payments at Poisson-distributed moments, over TLS, without repeating any; the answers in due order."""
     source = random.Random(seed)  # noqa: S311 (a load, not a secret)
-    connections = _Connections(host=host, port=port)
+    connections = Connections(host=host, port=port)
     loop = asyncio.get_running_loop()
     begin = loop.time()
     requests: list[asyncio.Task[Answer]] = []
@@ -100,7 +100,7 @@ def count_statuses(answers: Sequence[Answer]) -> Counter[int]:
 
 
 async def _send(
-    connections: _Connections, key: str, order: Order, *, begin: float, due_at: float, timeout: float
+    connections: Connections, key: str, order: Order, *, begin: float, due_at: float, timeout: float
 ) -> Answer:
     status, replayed, problem = 0, False, None
     clock = asyncio.get_running_loop().time
@@ -123,7 +123,7 @@ async def _send(
     )
 
 
-class _Connections:
+class Connections:
     """Connections that are kept open and used again, as many as are needed at once, as a load balancer has them."""
 
     def __init__(self, *, host: str, port: int) -> None:
@@ -133,8 +133,8 @@ class _Connections:
         self._tls.verify_mode = ssl.CERT_NONE
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
-    async def post(self, path: str, key: str, body: bytes) -> tuple[int, bytes]:
-        """The status and the head of the answer, in lower case."""
+    async def post(self, path: str, key: str, body: bytes, *, headers: str = "") -> tuple[int, bytes]:
+        """The status and the head of the answer, in lower case. Headers end with a line break each."""
         while self._idle:
             reader, writer = self._idle.pop()
             if not reader.at_eof():
@@ -145,7 +145,7 @@ class _Connections:
         try:
             writer.write(
                 f"POST {path} HTTP/1.1\r\nhost: {self._host}\r\ncontent-type: application/json\r\n"
-                f"idempotency-key: {key}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+                f"idempotency-key: {key}\r\ncontent-length: {len(body)}\r\n{headers}\r\n".encode()
                 + body
             )
             head = (await reader.readuntil(b"\r\n\r\n")).lower()

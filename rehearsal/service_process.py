@@ -40,21 +40,27 @@ class ServiceProcess:
         environment: Mapping[str, str],
         log_path: Path,
         arguments: Sequence[str] = (),
+        module: str = "payment_service",
     ) -> None:
+        """Args: module: what is run; a stand-in takes the same arguments."""
         self.log_path = log_path
         self._log = log_path.open("wb")
         self._process = subprocess.Popen(  # noqa: S603 (our own program)
             [
                 sys.executable,
                 "-m",
-                "payment_service",
+                module,
                 *(word for name, arn in secret_arns.items() for word in ("--database", f"{name}={arn}")),
                 "--listen-host=127.0.0.1",
                 "--listen-port=0",
                 f"--database-ca={database_ca}",
                 *arguments,
             ],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SERVICE_ROOT), **environment},
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.pathsep.join([str(SERVICE_ROOT), str(SERVICE_ROOT.parent)]),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -72,6 +78,10 @@ class ServiceProcess:
     @property
     def process_id(self) -> int:
         return self._process.pid
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
 
     def client(self, timeout_seconds: float = 70.0) -> httpx.Client:
         """A client that, like a load balancer, does not verify the certificate that exists for one process."""

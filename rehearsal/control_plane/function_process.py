@@ -8,8 +8,9 @@ goes to standard error. The process ends when its standard input does.
 What waits for AWS runs by the rehearsal's clock: the time of day, and sleeps of a second and more. The protocol of
 the writer switch polls in milliseconds and measures by the monotonic clock, and so runs in real time.
 
-For the fault matrix an event may come with orders: to die (SIGKILL, as a crash would) at a statement, or to pause there;
-and for the negative controls, to leave out a step of the protocol. Nothing of the functions' own code knows of these.
+For the fault matrix an event may come with orders: to die at a statement (SIGKILL, as a crash would), or to pause
+there. For the negative controls an instance leaves out a step of the protocol. The functions' own code knows nothing
+of these.
 """
 
 from __future__ import annotations
