@@ -50,7 +50,7 @@ def test_a_free_lease_can_be_taken(table: Table) -> None:
 
 def test_a_lease_that_another_cutover_holds_cannot_be_taken(table: Table) -> None:
     table.take("cutover-7", now=1000, until=1060)
-    with pytest.raises(LeaseTakenError, match=r"held by cutover cutover-7 \(holder of cutover-7\) until 1060"):
+    with pytest.raises(LeaseTakenError, match=r"held by cutover-7 \(holder of cutover-7\) until 1060"):
         table.take("cutover-8", now=1059.9, until=1200)
     held = table.read()
     assert held is not None
