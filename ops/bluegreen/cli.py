@@ -126,11 +126,15 @@ PLANNING: Final[list[Decorator]] = [
         "--up-to",
         type=click.IntRange(0, 100),
         metavar="PERCENT",
-        help="Ask a person before every step beyond this share, and wait up to seven days for the answer.",
+        help="Ask a person before every step beyond this share, and wait for days for the answer.",
     ),
     click.option("--keep-writer", is_flag=True, help="Do not switch the writing database."),
 ]
+SICK: Final = click.option(
+    "--leave-sick-source", is_flag=True, help="Leave a side that has trouble: its own says nothing against leaving it."
+)
 BEGINNING: Final[list[Decorator]] = [
+    SICK,
     click.option("--recovery-point", is_flag=True, help="Take recovery points of both databases first."),
     click.option("--no-wait", is_flag=True, help="Do not wait until the cutover has begun."),
 ]
@@ -184,14 +188,16 @@ def _direction(target: str) -> Any:
 
 @command("preflight", group=cli, changes=False)
 @_direction_options
-def preflight(seat: Seat, target: str, rate: float, **options: Any) -> int:
+@SICK
+def preflight(seat: Seat, target: str, rate: float, leave_sick_source: bool, **options: Any) -> int:
     """Say whether a cutover to TARGET could begin now, with every reason against it."""
-    return commands.preflight(seat, commands.chosen_plan(seat, _direction(target), **options), rate=rate)
+    plan = commands.chosen_plan(seat, _direction(target), **options)
+    return commands.preflight(seat, plan, rate=rate, leave_sick_source=leave_sick_source)
 
 
 @command("plan", group=cli, changes=False)
 @_direction_options
-def plan(seat: Seat, target: str, rate: float, **options: Any) -> int:
+def show_plan(seat: Seat, target: str, rate: float, **options: Any) -> int:
     """Show the steps of a cutover to TARGET, how long it takes, and what is checked."""
     return commands.show_plan(seat, commands.chosen_plan(seat, _direction(target), **options), rate=rate)
 
@@ -203,6 +209,7 @@ def shift(
     seat: Seat,
     target: str,
     recovery_point: bool,
+    leave_sick_source: bool,
     no_wait: bool,
     poll_seconds: int | None,
     settle_seconds: int | None,
@@ -213,6 +220,7 @@ def shift(
         seat,
         commands.chosen_plan(seat, _direction(target), **options),
         recovery_point=recovery_point,
+        leave_sick_source=leave_sick_source,
         wait=not no_wait,
         pace=_pace(poll_seconds, settle_seconds),
     )
@@ -225,6 +233,7 @@ def admit(
     seat: Seat,
     target: str,
     recovery_point: bool,
+    leave_sick_source: bool,
     no_wait: bool,
     poll_seconds: int | None,
     settle_seconds: int | None,
@@ -238,6 +247,7 @@ def admit(
         seat,
         commands.chosen_plan(seat, _direction(target), **options),
         recovery_point=recovery_point,
+        leave_sick_source=leave_sick_source,
         wait=not no_wait,
         pace=_pace(poll_seconds, settle_seconds),
     )

@@ -197,20 +197,21 @@ def show_plan(seat: Seat, plan: Plan, *, rate: float) -> int:
     return Exit.DONE
 
 
-def preflight(seat: Seat, plan: Plan, *, rate: float) -> int:
+def preflight(seat: Seat, plan: Plan, *, rate: float, leave_sick_source: bool) -> int:
     """Say whether a cutover could begin."""
-    found = _preflight(seat, plan, rate=rate)
+    found = _preflight(seat, plan, rate=rate, leave_sick_source=leave_sick_source)
     seat.show(found, screen.preflight(found))
     return Exit.DONE if found.ready else Exit.REFUSED
 
 
-def _preflight(seat: Seat, plan: Plan, *, rate: float = USUAL_RATE) -> d.Preflight:
+def _preflight(seat: Seat, plan: Plan, *, rate: float = USUAL_RATE, leave_sick_source: bool = False) -> d.Preflight:
     request = {
         "from": plan.direction.source,
         "to": plan.direction.target,
         "requested_by": seat.stage.aws.caller,
         "plan": plan.to_json(),
         "dry_run": True,
+        "leave_sick_source": leave_sick_source,
     }
     with seat.doing("looking at databases, environments, replication and alarms"):
         answer = seat.stage.call("preflight", request)
@@ -229,11 +230,20 @@ def _preflight(seat: Seat, plan: Plan, *, rate: float = USUAL_RATE) -> d.Preflig
 
 
 def begin(
-    seat: Seat, plan: Plan, *, recovery_point: bool, wait: bool, pace: dict[str, int], notes: Sequence[str] = ()
+    seat: Seat,
+    plan: Plan,
+    *,
+    recovery_point: bool,
+    wait: bool,
+    pace: dict[str, int],
+    leave_sick_source: bool = False,
+    notes: Sequence[str] = (),
 ) -> int:
     """Begin a cutover, once nothing speaks against it and the operator agrees."""
-    looked = _preflight(seat, plan)
+    looked = _preflight(seat, plan, leave_sick_source=leave_sick_source)
     effect = [*begin_effect(plan), *notes]
+    if leave_sick_source:
+        effect.append(f"what is wrong with {plan.direction.source} does not keep it from beginning")
     if recovery_point:
         effect.insert(0, "recovery points of both databases are taken first, which may take long")
     if not looked.ready:
@@ -254,6 +264,7 @@ def begin(
         "requested_by": stage.aws.caller,
         "plan": plan.to_json(),
         "recovery_point": recovery_point,
+        "leave_sick_source": leave_sick_source,
         **pace,
     }
     stage.aws.client("stepfunctions").start_execution(
@@ -329,10 +340,11 @@ def switch_writer(seat: Seat, target: str, *, wait: bool, pace: dict[str, int]) 
             else "move it to the neighbour first",
         )
     plan = plans.writer_first(direction_between(desired.writer, target))
+    gate = plan.steps[1].gate
     notes = [
         f"until the traffic has followed, or was taken back, this cutover is under way: bluegreen approve lets "
         f"{target} have the traffic, bluegreen rollback brings the writer back",
-        f"without an answer it rolls back after {duration(plans.LONGEST_GATE_SECONDS)}",
+        f"without an answer it rolls back after {duration(gate.timeout_seconds if gate else 0)}",
     ]
     return begin(seat, plan, recovery_point=False, wait=wait, pace=pace, notes=notes)
 
@@ -439,6 +451,14 @@ def roll_back(
     if run.phase in (Phase.ROLLED_BACK, Phase.REFUSED):
         why = f"cutover {run.cutover_id} is {run.phase.value}: nothing is under way"
         return _show_rolled_back(seat, "nothing to do", run.cutover_id, [], why, {})
+    if gradual and run.phase is Phase.SUCCEEDED:
+        way = f"admit {run.source}" if run.source in ("legacy", "aws") else f"shift {run.source}"
+        raise refused(
+            f"cutover {run.cutover_id} is over: the gradual way back is a cutover from {run.target} to {run.source}",
+            next_step=f"bluegreen {way}",
+        )
+    # Nothing has moved yet, or everything goes back at once already: there are no steps to take back.
+    gradual = gradual and run.phase is Phase.SHIFTING
     effect = rollback_effect(run, accept_data_loss=accept_data_loss, gradual=gradual)
     if seat.dry_run:
         return _show_rolled_back(seat, "dry run", run.cutover_id, effect, "nothing was taken back", {})
@@ -467,10 +487,16 @@ def roll_back(
         )
     if answer.get("rolled_back"):
         return _show_rolled_back(seat, "rolled back", run.cutover_id, effect, explanation, answer)
-    if gradual and (answer.get("begun") or answer.get("execution_arn")):
-        begun = str(answer.get("cutover_id") or run.cutover_id)
-        return _show_rolled_back(seat, "begun", begun, effect, explanation, answer)
+    if gradual and _goes_back(stage.wiring.runs().read(), run.cutover_id):
+        return _show_rolled_back(seat, "begun", run.cutover_id, effect, explanation, answer)
     raise refused(f"not taken back: {explanation}", next_step="look at where it stands: bluegreen status")
+
+
+def _goes_back(run: Run | None, cutover_id: str) -> bool:
+    """Whether a cutover is on its way back step by step, or has the order to go."""
+    if run is None or run.cutover_id != cutover_id:
+        return False
+    return run.returning or (run.order is not None and run.order.get("kind") == OrderKind.RETURN.value)
 
 
 def _show_rolled_back(
@@ -495,7 +521,7 @@ def _show_rolled_back(
     elif outcome == "nothing to do":
         page = Text(f"Nothing to do: {explanation}.")
     elif outcome == "begun":
-        page = Text(f"The way back runs: {explanation}. Follow it: bluegreen status --watch")
+        page = Text(f"On its way back: {explanation}. Follow it: bluegreen status --watch")
     else:
         page = Text(f"Rolled back: cutover {cutover_id} ({explanation}).")
     seat.show(document, page)

@@ -115,7 +115,10 @@ def _cutover(stage: Stage) -> Sequence[Found]:
     if lease is not None and lease.is_held(now=now) and (run is None or run.phase.is_over):
         left = duration(lease.expires_at - now)
         found.append(
-            (f"cutover {lease.cutover_id} is over, but holds the lease for {left} more", "wait; it ends by itself")
+            (
+                f"{lease.holder} holds the lease for {lease.cutover_id}, for {left} more, and no cutover is under way",
+                "let a deployment end; a lease that was left behind ends by itself",
+            )
         )
     if run is None:
         return found or [("none ever ran", "")]

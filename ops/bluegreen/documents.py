@@ -82,7 +82,7 @@ class ReplicationTask(Document):
 class Alarm(Document):
     name: str
     state: str = Field(description="OK, ALARM, INSUFFICIENT_DATA, or ABSENT when it does not exist")
-    concerns: list[str] = Field(description="sides that it judges: blue, green, legacy, controllers")
+    concerns: list[str] = Field(description="what it is about: blue, green, legacy, replication, controllers")
 
 
 class Rotation(Document):
@@ -107,12 +107,13 @@ class Cutover(Document):
     source: str
     target: str
     kind: str
+    returning: bool = Field(description="it is on its way back, step by step; its plan leads from target to source")
     phase: str = Field(description="preparing, shifting, rolling back, succeeded, rolled back, refused or stuck")
     over: bool
     step: int = Field(description="step of the plan, from 1")
     steps: int
     step_phase: str = Field(description="gate, shift, switch, watch or complete")
-    weight_percent: int = Field(description="share that the target has at this point of the plan")
+    weight_percent: int = Field(description="share that the side has which the plan leads to, at this point")
     question: str | None = Field(description="what a person is asked, while the cutover waits for an approval")
     held: bool
     order: str | None = Field(description="an order that the controller has not looked at yet")

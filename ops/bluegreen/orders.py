@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from cutover_controller.pace import pause_seconds
 from cutover_plan import Order, OrderError, OrderKind, Position, check_order
 from cutover_state.run import Phase, Run, RunConflictError
 from ops.bluegreen.errors import CommandError, Exit, bad_input, refused
@@ -13,8 +14,9 @@ from ops.bluegreen.views import plan_of
 
 _ATTEMPTS: Final = 20
 LOOK_SECONDS: Final = 2.0
-PATIENCE_SECONDS: Final = 180.0
-"""The controller looks every minute; a look takes seconds, or minutes when it waits for DNS."""
+USUAL_PAUSE_SECONDS: Final = 60
+LOOK_TAKES_SECONDS: Final = 120
+"""A look takes seconds, or minutes when it waits for DNS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +99,9 @@ def give(stage: Stage, order: Order, *, cutover_id: str) -> Run:
     )
 
 
-def wait_for_answer(stage: Stage, given: Run, *, patience_seconds: float = PATIENCE_SECONDS) -> Answer:
+def wait_for_answer(stage: Stage, given: Run) -> Answer:
     """What the controller makes of the order at its next look."""
+    patience_seconds = pause_seconds(looks=given.looks, poll_seconds=USUAL_PAUSE_SECONDS) + LOOK_TAKES_SECONDS
     waited = 0.0
     journal = stage.wiring.journal(given.cutover_id)
     while waited < patience_seconds:

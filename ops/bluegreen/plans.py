@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from cutover_plan import Direction, Gate, Plan, PlanError, Step, default_plan, parse_plan
-from cutover_plan.plan import LONGEST_SECONDS
+from cutover_plan.plan import LONGEST_PLAN_SECONDS
 from ops.bluegreen.errors import bad_input
 
 ENVIRONMENTS: Final = ("blue", "green")
-LONGEST_GATE_SECONDS: Final = LONGEST_SECONDS
 
 
 def read_plan(text: str, direction: Direction) -> Plan:
@@ -39,8 +38,10 @@ def without_writer(plan: Plan) -> Plan:
     return replace(plan, steps=tuple(steps))
 
 
-def asking_beyond(plan: Plan, percent: int, *, wait_seconds: int = LONGEST_GATE_SECONDS) -> Plan:
+def asking_beyond(plan: Plan, percent: int) -> Plan:
     """The plan that goes up to ``percent`` by itself, and asks a person before every step beyond.
+
+    The answers may take as long as the runtime can wait for a whole plan, shared evenly among the questions.
 
     Raises:
         CommandError: the plan has no step at or below the percentage.
@@ -48,11 +49,24 @@ def asking_beyond(plan: Plan, percent: int, *, wait_seconds: int = LONGEST_GATE_
     if not any(step.weight_percent <= percent for step in plan.steps):
         first = plan.steps[0].weight_percent
         raise bad_input(f"--up-to: {percent}, allowed: {first} to 100, because the first step is {first} %")
-    gated = [
-        step if step.weight_percent <= percent else replace(step, gate=_gate(step, plan.direction.target, wait_seconds))
-        for step in plan.steps
-    ]
-    return replace(plan, steps=tuple(gated))
+    return _with_gates(plan, [number for number, step in enumerate(plan.steps) if step.weight_percent > percent])
+
+
+def _with_gates(plan: Plan, numbers: Sequence[int]) -> Plan:
+    """The plan with a gate before each of the steps, as patient as a plan may be."""
+    others = [step for number, step in enumerate(plan.steps) if number not in numbers]
+    taken = sum(step.deadline_seconds for step in plan.steps)
+    taken += sum(step.gate.timeout_seconds for step in others if step.gate)
+    if not numbers or taken >= LONGEST_PLAN_SECONDS:
+        return plan
+    patience = (LONGEST_PLAN_SECONDS - taken) // len(numbers)
+    return replace(
+        plan,
+        steps=tuple(
+            replace(step, gate=_gate(step, plan.direction.target, patience)) if number in numbers else step
+            for number, step in enumerate(plan.steps)
+        ),
+    )
 
 
 def _gate(step: Step, target: str, wait_seconds: int) -> Gate:
@@ -91,7 +105,7 @@ def in_steps(plan: Plan, weights: Sequence[int], *, watch_seconds: int | None) -
         raise bad_input("--steps:\n" + "\n".join(f"  {each}" for each in error.mistakes)) from None
 
 
-def writer_first(direction: Direction, *, wait_seconds: int = LONGEST_GATE_SECONDS) -> Plan:
+def writer_first(direction: Direction) -> Plan:
     """The writer switches while the traffic stays where it is; then a person is asked before the traffic follows.
 
     The runtime knows no cutover that ends with half of what it moves: until the traffic has followed, or the writer
@@ -100,8 +114,8 @@ def writer_first(direction: Direction, *, wait_seconds: int = LONGEST_GATE_SECON
     usual = default_plan(direction)
     switch = next(step for step in usual.steps if step.switch_writer)
     rest = [step for step in usual.steps if not step.switch_writer]
-    first = replace(rest[0], gate=_gate(rest[0], direction.target, wait_seconds))
-    return replace(usual, steps=(replace(switch, weight_percent=0, gate=None), first, *rest[1:]))
+    first = replace(switch, weight_percent=0, gate=None)
+    return _with_gates(replace(usual, steps=(first, *rest)), [1])
 
 
 def other(environment: str) -> str:

@@ -143,9 +143,11 @@ def _cutover(cutover: d.Cutover | None) -> RenderableType:
     if not cutover.over:
         phase.append(
             f", step {cutover.step} of {cutover.steps} ({cutover.step_phase}{', held' if cutover.held else ''}), "
-            f"{cutover.weight_percent} % to {cutover.target}",
+            f"{cutover.weight_percent} % to {cutover.source if cutover.returning else cutover.target}",
             style="",
         )
+        if cutover.returning:
+            phase.append(", on its way back", style=WARN)
     rows.add_row("phase", phase)
     rows.add_row("because", Text(cutover.reason or "nothing is noted"))
     if cutover.question:

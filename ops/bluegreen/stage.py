@@ -277,8 +277,16 @@ class Stage:
 
     @property
     def alarms(self) -> dict[str, tuple[str, ...]]:
-        """Names of the alarms: by the side that they judge, and under ``controllers`` those on the runtime itself."""
-        return {side: tuple(names) for side, names in json.loads(self.parameter("cutover/alarms")).items()}
+        """Names of the alarms by what they are about: blue, green, legacy, replication, controllers."""
+        prefix = "cutover/alarms/"
+        found = {
+            name.removeprefix(prefix): tuple(value.split(","))
+            for name, value in self.parameters.items()
+            if name.startswith(prefix)
+        }
+        if not found:
+            self.parameter(f"{prefix}controllers")
+        return found
 
     @property
     def rotated_secrets(self) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -56,6 +55,7 @@ def cutover_now(run: Run, *, now: float) -> d.Cutover:
         source=run.source,
         target=run.target,
         kind=run.kind,
+        returning=run.returning,
         phase=run.phase.value,
         over=run.phase.is_over,
         step=position.step + 1,
@@ -235,11 +235,8 @@ def rollback_effect(run: Run, *, accept_data_loss: bool = False, gradual: bool =
         f"{PAUSE}"
     )
     if gradual:
-        lines = [
-            "a cutover in the opposite direction begins, with the steps of this one taken back one after the other"
-        ]
-        plan = rollback_plan(plan_of(run), _end_of(run))
-        lines += describe(plan).splitlines()
+        lines = ["from the next look on, what this cutover has changed is taken back one step after the other"]
+        lines += describe(rollback_plan(plan_of(run), Position.from_json(run.position))).splitlines()
     else:
         order = [writer, weights] if run.source == LEGACY else [weights, writer]
         lines = [each for each in order if moves or each == weights]
@@ -253,22 +250,16 @@ def rollback_effect(run: Run, *, accept_data_loss: bool = False, gradual: bool =
     return lines
 
 
-def _end_of(run: Run) -> Position:
-    position = Position.from_json(run.position)
-    if run.phase is Phase.SUCCEEDED:
-        return replace(position, step=len(plan_of(run).steps) - 1, phase=StepPhase.COMPLETE)
-    return position
-
-
 def order_effect(kind: OrderKind, run: Run) -> list[str]:
     """What an order makes a cutover do, in sentences."""
     plan, position = plan_of(run), Position.from_json(run.position)
+    source, target = plan.direction.source, plan.direction.target
     step = plan.steps[min(position.step, len(plan.steps) - 1)]
     before = plan.steps[position.step - 1].weight_percent if position.step else 0
     if kind is OrderKind.APPROVE:
         lines = []
         if step.weight_percent != before:
-            lines.append(f"{run.target} gets {step.weight_percent} % of the payments, {run.source} the rest")
+            lines.append(f"{target} gets {step.weight_percent} % of the payments, {source} the rest")
         if step.switch_writer:
             lines.append(
                 f"the writing database switches from {plan.direction.writer_source} to {plan.direction.writer_target}; "
@@ -277,16 +268,16 @@ def order_effect(kind: OrderKind, run: Run) -> list[str]:
         return lines or ["the step is watched"]
     if kind is OrderKind.PROMOTE:
         if position.step + 1 == len(plan.steps):
-            return [f"{run.target} counts as healthy, and the cutover is complete"]
+            return [f"{target} counts as healthy, and the cutover is complete"]
         following = plan.steps[position.step + 1]
         asked = " after the approval that it asks for" if following.gate else ""
         switch = ", and the writing database switches" if following.switch_writer else ""
         return [
             f"the watch of step {position.step + 1} ends before its time, although health may not be shown yet",
-            f"step {position.step + 2} follows{asked}: {following.weight_percent} % to {run.target}{switch}",
+            f"step {position.step + 2} follows{asked}: {following.weight_percent} % to {target}{switch}",
         ]
     if kind is OrderKind.HOLD:
-        return [f"{run.target} keeps {before if position.phase is StepPhase.GATE else step.weight_percent} % of the "
+        return [f"{target} keeps {before if position.phase is StepPhase.GATE else step.weight_percent} % of the "
                 "payments, and the clocks of the step stand still; alarms still take it back"]  # fmt: skip
     if kind is OrderKind.RESUME:
         return ["the clocks of the step go on from where they stood"]
