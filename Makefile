@@ -19,6 +19,7 @@ INSTALL := $(PIP) install --no-compile --require-hashes
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEPLOY_ARGS ?=
+LOCAL_ARGS ?=
 CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
 
 # The bin folder of the environment comes first, so that its Node.js serves the CDK.
@@ -56,6 +57,14 @@ synth: $(VENV)/.synth ## Synthesize the templates into cdk.out (STAGE=name choos
 .PHONY: deploy
 deploy: $(VENV)/.synth ## Deploy STAGE, unless that would undo a shift or break replication (DEPLOY_ARGS=--help).
 	$(BIN)/python -m ops.deploy_guard $(if $(STAGE),--stage $(STAGE)) $(DEPLOY_ARGS)
+
+.PHONY: deploy-local
+deploy-local: $(VENV)/.dev ## Deploy the stage local into a local AWS with real databases, and leave it running (LOCAL_ARGS=--help).
+	$(BIN)/python -m rehearsal.local_aws deploy $(LOCAL_ARGS)
+
+.PHONY: destroy-local
+destroy-local: $(VENV)/.dev ## End what deploy-local left running.
+	$(BIN)/python -m rehearsal.local_aws destroy
 
 .PHONY: test
 test: $(VENV)/.dev ## Run every test, the linter and the type checker.

@@ -111,6 +111,7 @@ def tell_provisioners(settings: Settings) -> None:
     }
     table.update({name: provisioner.handlers() for name, provisioner in ours.items()})
     _delete_nested_stacks_by_policy(table)
+    _keep_attributes_in_nested_stacks()
     _refer_to_secrets_by_arn(table)
     _lead_clusters_to_servers(table, settings)
     _let_functions_trust(table, settings.ca_path)
@@ -254,7 +255,7 @@ def _other_types() -> dict[str, Provisioner]:
         return f"{props['BackupPlanId']}_{answer['SelectionId']}", {"Id": answer["SelectionId"]}
 
     def deselect(physical_id: str, _: Properties) -> None:
-        plan, _, selection = physical_id.rpartition("_")
+        plan, selection = physical_id.rsplit("_", 1)
         backup._delete_selection(plan, selection)
 
     def associate(_: str, props: Properties, __: str) -> Created:
@@ -381,7 +382,8 @@ class BalancerTypes:
         }
 
     def _listener(self, props: Properties) -> dict[str, Any]:
-        wanted = {key: props[key] for key in ("Port", "Protocol", "DefaultActions", "SslPolicy") if key in props}
+        taken = ("Port", "Protocol", "DefaultActions", "SslPolicy")
+        wanted: dict[str, Any] = {key: props[key] for key in taken if key in props}
         if "Certificates" in props:
             wanted["Certificates"] = [{"CertificateArn": self._certificate()}]
         return wanted
@@ -547,6 +549,31 @@ def _delete_nested_stacks_by_policy(table: dict[str, Any]) -> None:
             raise ValueError(f"The following resource(s) failed to delete: [{', '.join(failed)}].")
 
     table["AWS::CloudFormation::Stack"] = {**table["AWS::CloudFormation::Stack"], "delete": delete}
+
+
+def _keep_attributes_in_nested_stacks() -> None:
+    """What an update of a nested stack leaves alone keeps its attributes; ministack forgets them."""
+    from ministack.services import cloudformation
+    from ministack.services.cloudformation import provisioners
+
+    ministacks = provisioners._update_resource
+
+    def update(
+        kind: str,
+        physical_id: str,
+        old: Properties,
+        new: Properties,
+        stack: str,
+        logical_id: str | None = None,
+        attributes: dict[str, Any] | None = None,
+    ) -> Created:
+        if attributes is None:
+            resources = (cloudformation._stacks.get(stack) or {}).get("_resources", {})
+            attributes = resources.get(logical_id, {}).get("Attributes")
+        updated: Created = ministacks(kind, physical_id, old, new, stack, logical_id, attributes)
+        return updated
+
+    provisioners._update_resource = update
 
 
 def _refer_to_secrets_by_arn(table: dict[str, Any]) -> None:

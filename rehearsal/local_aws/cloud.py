@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ STAGE: Final = "local"
 DATABASES: Final = ("legacy", "blue", "green")
 ELBV2: Final = "AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2"
 DMS: Final = "AWS_ENDPOINT_URL_DATABASE_MIGRATION_SERVICE"
+REPLICATION_SECONDS: Final = 60.0
 _NESTED: Final = "AWS::CloudFormation::Stack"
 
 
@@ -140,6 +142,18 @@ class DeployedStage:
         if "FunctionError" in answer:
             raise FunctionError(f"function {name} failed: {payload}")
         return payload
+
+    def start_replication(self) -> None:
+        """Start the replication tasks as an operator does after the first deployment.
+
+        Raises:
+            FunctionError: the function failed, or they do not run in time.
+        """
+        deadline = time.monotonic() + REPLICATION_SECONDS
+        while not (answer := self.invoke("replication-control", {"action": "start"}))["done"]:
+            if time.monotonic() > deadline:
+                raise FunctionError(f"the replication tasks do not run after {REPLICATION_SECONDS:g} s: {answer}")
+            time.sleep(0.2)
 
     def weights(self) -> Mapping[str, int]:
         """Weights of the listener rule, by environment."""
@@ -270,7 +284,7 @@ class LocalCloud(DeployedStage):
     def _start_balancer(self) -> None:
         self._servers.append(
             ServerProcess(
-                "moto.server",
+                "rehearsal.local_aws.balancer",
                 ["-H", HOST, "-p", str(self._balancer_port)],
                 environment={**self._program_environment(), "MOTO_ACCOUNT_ID": self.config.account},
                 folder=self.folder,
