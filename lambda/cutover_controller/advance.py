@@ -161,7 +161,8 @@ def _look(world: World, run: Run, plan: Plan, journal: Journal) -> tuple[Answer 
     verdict, kept = _judge(world, run, plan, position, evidence, now)
     order, wrong = _order(run)
     if order is not None and order.kind is OrderKind.RETURN and run.returning:
-        order, wrong = None, f"{order.kind.value}: the cutover goes back already"
+        wrong = f"{order.kind.value}: the cutover goes back already"
+        order = None
     decision = decide(plan, position, now_seconds=now, outcome=verdict.outcome, order=order)
     decision = replace(decision, refused=wrong or decision.refused)
     _note(journal, run, decision, verdict)
