@@ -451,7 +451,7 @@ def test_a_look_without_the_lease_changes_nothing(cutover: WholeCutover) -> None
     other = Lease(holder="rotation", cutover_id="other", expires_at=int(cutover.stage.now) + 60)
     take_lease(client, table_name="state", lease=other, now=cutover.stage.now)
     before = dict(cutover.stage.played.table.items)
-    with pytest.raises(LeaseTakenError, match="cutover other"):
+    with pytest.raises(LeaseTakenError, match="held by other"):
         cutover.look()
     assert cutover.stage.played.table.items == before
     assert cutover.weights() == {"blue": 100, "green": 0}
