@@ -21,6 +21,7 @@ from constructs import Construct
 from blue_green.cutover_functions import CutoverFunctions, Surroundings
 from blue_green.cutover_workflow import CutoverWorkflow
 from blue_green.notification_topic import NotificationTopic
+from blue_green.operator_roles import OperatorSeat
 from blue_green.payment_database import PaymentDatabase
 from blue_green.runtime_function import Placement
 from blue_green.runtime_layer import RuntimeLayer
@@ -95,11 +96,13 @@ class CutoverStack(cdk.NestedStack):
         functions: the functions.
         workflow: the state machine.
         topic: told of what the cutover does.
+        seat: roles and parameters of those who sit at the command line.
     """
 
     functions: CutoverFunctions
     workflow: CutoverWorkflow
     topic: NotificationTopic
+    seat: OperatorSeat
 
     def __init__(
         self,
@@ -167,71 +170,67 @@ class CutoverStack(cdk.NestedStack):
             secrets[LEGACY] = (legacy_database.admin_secret_arn, legacy_database.application_secret_arn)
             key_arns.append(legacy_database.secret_key_arn)
         composites = {color.value: [observability.environments[color].composite.alarm_name] for color in Color}
-        self.functions = CutoverFunctions(
-            self,
-            "Functions",
-            placement=placement,
-            surroundings=Surroundings(
-                state_table=(state_table.table_name, state_table.table_arn),
-                listener_rule_arn=routing.rule.attr_rule_arn,
-                target_groups={
-                    color.value: (
-                        front_door.target_groups[color].target_group_arn,
-                        front_door.target_groups[color].target_group_full_name,
-                    )
-                    for color in Color
-                },
-                load_balancer_name=front_door.load_balancer.load_balancer_full_name,
-                hosted_zone_id=domain.hosted_zone_id,
-                payments_host=domain.payments_host,
-                ecs_cluster=compute.cluster.cluster_name,
-                ecs_services={
-                    color.value: (
-                        compute.services[color].service.service_name,
-                        compute.services[color].service.service_arn,
-                    )
-                    for color in Color
-                },
-                replication_instance=replication.instance_identifier,
-                replication_tasks=[
-                    {
-                        "identifier": direction.identifier,
-                        "source": direction.source,
-                        "target": direction.target,
-                        "loads": direction.loads,
-                    }
-                    for direction in chain.directions
-                ],
-                replication_task_arns=[
-                    f"arn:{self.partition}:dms:{self.region}:{self.account}:task:{direction.identifier}"
-                    for direction in chain.directions
-                ],
-                replication_instance_arn=replication.instance.ref,
-                endpoint_arns=[endpoint.ref for endpoint in replication.endpoints],
-                chain=chain.databases,
-                database_secrets={name: secrets[name] for name in chain.databases},
-                secret_key_arns=key_arns,
-                rotated_secret_arns=[secret.secret_arn for color in Color for secret in databases[color].secrets.every],
-                payment_schema=payment_schema,
-                alarms={
-                    **composites,
-                    AWS: [name for names in composites.values() for name in names],
-                    LEGACY: [observability.legacy_health.alarm_name],
-                },
-                slower_than_seconds=alarms.latency_p99_seconds,
-                backup_vault=backup.vault.backup_vault_name,
-                backup_vault_arn=backup.vault.backup_vault_arn,
-                backup_role_arn=backup.role.role_arn,
-                cluster_arns=[databases[color].cluster.cluster_arn for color in Color],
-                plan_parameters=parameters.plans,
-                verdict_parameter=parameters.verdict,
-                notification_topic_arn=self.topic.topic.topic_arn,
-                logs_key=keys.logs,
-                state_key=keys.functions,
-                executions_arn=f"arn:{self.partition}:states:{self.region}:{self.account}:execution:{machine}:*",
-                metric_namespace=self._namespace,
-            ),
+        surroundings = Surroundings(
+            state_table=(state_table.table_name, state_table.table_arn),
+            listener_rule_arn=routing.rule.attr_rule_arn,
+            target_groups={
+                color.value: (
+                    front_door.target_groups[color].target_group_arn,
+                    front_door.target_groups[color].target_group_full_name,
+                )
+                for color in Color
+            },
+            load_balancer_name=front_door.load_balancer.load_balancer_full_name,
+            hosted_zone_id=domain.hosted_zone_id,
+            payments_host=domain.payments_host,
+            ecs_cluster=compute.cluster.cluster_name,
+            ecs_services={
+                color.value: (
+                    compute.services[color].service.service_name,
+                    compute.services[color].service.service_arn,
+                )
+                for color in Color
+            },
+            replication_instance=replication.instance_identifier,
+            replication_tasks=[
+                {
+                    "identifier": direction.identifier,
+                    "source": direction.source,
+                    "target": direction.target,
+                    "loads": direction.loads,
+                }
+                for direction in chain.directions
+            ],
+            replication_task_arns=[
+                f"arn:{self.partition}:dms:{self.region}:{self.account}:task:{direction.identifier}"
+                for direction in chain.directions
+            ],
+            replication_instance_arn=replication.instance.ref,
+            endpoint_arns=[endpoint.ref for endpoint in replication.endpoints],
+            chain=chain.databases,
+            database_secrets={name: secrets[name] for name in chain.databases},
+            secret_key_arns=key_arns,
+            rotated_secret_arns=[secret.secret_arn for color in Color for secret in databases[color].secrets.every],
+            payment_schema=payment_schema,
+            alarms={
+                **composites,
+                AWS: [name for names in composites.values() for name in names],
+                LEGACY: [observability.legacy_health.alarm_name],
+            },
+            slower_than_seconds=alarms.latency_p99_seconds,
+            backup_vault=backup.vault.backup_vault_name,
+            backup_vault_arn=backup.vault.backup_vault_arn,
+            backup_role_arn=backup.role.role_arn,
+            cluster_arns=[databases[color].cluster.cluster_arn for color in Color],
+            plan_parameters=parameters.plans,
+            verdict_parameter=parameters.verdict,
+            notification_topic_arn=self.topic.topic.topic_arn,
+            logs_key=keys.logs,
+            state_key=keys.functions,
+            executions_arn=f"arn:{self.partition}:states:{self.region}:{self.account}:execution:{machine}:*",
+            metric_namespace=self._namespace,
         )
+        self.functions = CutoverFunctions(self, "Functions", placement=placement, surroundings=surroundings)
         self.workflow = CutoverWorkflow(
             self,
             "Workflow",
@@ -245,6 +244,23 @@ class CutoverStack(cdk.NestedStack):
         self._let_bad_ends_roll_back()
         self._reconcile(root_stack_name)
         self._watch_the_watchers(observability.topic.topic)
+        self.seat = OperatorSeat(
+            self,
+            "Seat",
+            path=parameter_path,
+            surroundings=surroundings,
+            functions=self.functions,
+            state_machine=self.workflow.state_machine,
+            vpc_id=vpc.vpc_id,
+            alarms={
+                **composites,
+                LEGACY: [observability.legacy_health.alarm_name],
+                "replication": [
+                    alarm.alarm_name for task in observability.replication.values() for alarm in task.every
+                ],
+                "controllers": [alarm.alarm_name for alarm in self._watchers],
+            },
+        )
 
     def _let_alarms_roll_back(self, topic: sns.ITopic) -> None:
         topic.add_subscription(
@@ -323,7 +339,8 @@ class CutoverStack(cdk.NestedStack):
     def _watch_the_watchers(self, topic: sns.ITopic) -> None:
         """Alarms on the controllers themselves: failing, throttled, silent, stuck."""
         told = actions.SnsAction(topic)
-        for alarm in (*self._function_alarms(), *self._workflow_alarms(), *self._letters_alarm()):
+        self._watchers = (*self._function_alarms(), *self._workflow_alarms(), *self._letters_alarm())
+        for alarm in self._watchers:
             alarm.add_alarm_action(told)
 
     def _function_alarms(self) -> Sequence[cloudwatch.Alarm]:

@@ -664,6 +664,9 @@ def test_no_other_role_belongs_to_the_cutover(either: Synthesis) -> None:
     assert roles == {
         "Cutover/Workflow/Execution/Role",
         *(f"Cutover/Functions/{name}/Execution/Role" for name in FUNCTIONS),
+        # Those of people: test_operator_roles.py.
+        "Cutover/Seat/Observer",
+        "Cutover/Seat/Operator",
     }
 
 
