@@ -14,7 +14,6 @@ version for that reason. What is added:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -54,6 +53,7 @@ RECORDED_ONLY: Final = (
 ALARM_SECONDS: Final = 2.0
 """How often alarms look at their metrics without being told of a new value."""
 
+_TAGS: Final = {"Tags", "HealthCheckTags"}
 _TRIMMED_COUNT: Final = re.compile(r"TC\((?P<low>\d+(\.\d+)?)?:(?P<high>\d+(\.\d+)?)?\)")
 
 
@@ -90,7 +90,10 @@ class Provisioner:
         }
 
     def _change(self, physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Created:
-        if self._update is None or any(old.get(name) != new.get(name) for name in self._create_only):
+        changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        if changed <= _TAGS:
+            return physical_id, {}
+        if self._update is None or changed & set(self._create_only):
             # The engine deletes the one before when the update is through, as CloudFormation does.
             return self._create(logical_id, new, stack)
         return physical_id, self._update(physical_id, new)
@@ -286,10 +289,9 @@ def _moto(settings: Settings, service: str) -> Any:
     )
 
 
-def _called(stack: str, logical_id: str, *, most: int = 32) -> str:
-    """A generated name; stable, so that a resource keeps it, and unlike that of another resource."""
-    suffix = hashlib.sha256(f"{stack}/{logical_id}".encode()).hexdigest()[:12]
-    return f"{logical_id[: most - 13]}-{suffix}"
+def _called(logical_id: str, *, most: int = 32) -> str:
+    """A generated name, unlike any before, so that a resource can be made beside the one that it replaces."""
+    return f"{logical_id[: most - 13]}-{uuid4().hex[:12]}"
 
 
 class BalancerTypes:
@@ -331,7 +333,7 @@ class BalancerTypes:
     def _create_balancer(self, logical_id: str, props: Properties, stack: str) -> Created:
         subnets = _moto(self._settings, "ec2").describe_subnets()["Subnets"]
         [made] = self._elbv2.create_load_balancer(
-            Name=props.get("Name") or _called(stack, logical_id),
+            Name=props.get("Name") or _called(logical_id),
             Subnets=[each["SubnetId"] for each in subnets[: len(props["Subnets"])]],
             SecurityGroups=props.get("SecurityGroups", []),
             Scheme=props["Scheme"],
@@ -354,7 +356,7 @@ class BalancerTypes:
     def _create_group(self, logical_id: str, props: Properties, stack: str) -> Created:
         [vpc] = _moto(self._settings, "ec2").describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         [made] = self._elbv2.create_target_group(
-            Name=props.get("Name") or _called(stack, logical_id),
+            Name=props.get("Name") or _called(logical_id),
             VpcId=vpc["VpcId"],
             Tags=props.get("Tags", []),
             **{key: props[key] for key in ("Protocol", "Port", "TargetType")},
@@ -419,11 +421,19 @@ class BalancerTypes:
     def _update_rule(self, arn: str, props: Properties) -> dict[str, Any]:
         # The whole rule, as CloudFormation sends it: a change of any property resets the weights.
         self._elbv2.modify_rule(RuleArn=arn, Conditions=props["Conditions"], Actions=props["Actions"])
-        self._elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": arn, "Priority": int(props["Priority"])}])
+        [rule] = self._elbv2.describe_rules(RuleArns=[arn])["Rules"]
+        if rule["Priority"] != str(props["Priority"]):
+            # moto takes a rule's own priority for one that is in use.
+            self._elbv2.set_rule_priorities(RulePriorities=[{"RuleArn": arn, "Priority": int(props["Priority"])}])
         return {"RuleArn": arn, "IsDefault": False}
 
 
 # Replication, which is moto's.
+
+
+def _no_effect(_: str, __: Properties) -> dict[str, Any]:
+    """A change in place of something that moto records and cannot change."""
+    return {}
 
 
 class ReplicationTypes:
@@ -439,12 +449,18 @@ class ReplicationTypes:
             "AWS::DMS::ReplicationSubnetGroup": Provisioner(
                 self._create_subnets,
                 lambda name, _: dms.delete_replication_subnet_group(ReplicationSubnetGroupIdentifier=name),
+                update=_no_effect,
             ),
             "AWS::DMS::ReplicationInstance": Provisioner(
-                self._create_instance, lambda arn, _: dms.delete_replication_instance(ReplicationInstanceArn=arn)
+                self._create_instance,
+                lambda arn, _: dms.delete_replication_instance(ReplicationInstanceArn=arn),
+                update=self._update_instance,
+                create_only=("ReplicationInstanceIdentifier", "KmsKeyId", "ReplicationSubnetGroupIdentifier"),
             ),
             "AWS::DMS::Endpoint": Provisioner(
-                self._create_endpoint, lambda arn, _: dms.delete_endpoint(EndpointArn=arn)
+                self._create_endpoint,
+                lambda arn, _: dms.delete_endpoint(EndpointArn=arn),
+                update=_no_effect,
             ),
             "AWS::DMS::ReplicationTask": Provisioner(
                 self._create_task,
@@ -455,7 +471,7 @@ class ReplicationTypes:
         }
 
     def _create_subnets(self, logical_id: str, props: Properties, stack: str) -> Created:
-        name = _called(stack, logical_id).lower()
+        name = _called(logical_id).lower()
         self._dms.create_replication_subnet_group(
             ReplicationSubnetGroupIdentifier=name,
             ReplicationSubnetGroupDescription=props["ReplicationSubnetGroupDescription"],
@@ -464,13 +480,22 @@ class ReplicationTypes:
         return name, {}
 
     def _create_instance(self, _: str, props: Properties, __: str) -> Created:
-        taken = ("ReplicationInstanceIdentifier", "ReplicationInstanceClass", "AllocatedStorage", "EngineVersion")
-        made = self._dms.create_replication_instance(**{key: props[key] for key in taken}, MultiAZ=props["MultiAZ"])
+        made = self._dms.create_replication_instance(
+            ReplicationInstanceIdentifier=props["ReplicationInstanceIdentifier"], **self._instance(props)
+        )
         return made["ReplicationInstance"]["ReplicationInstanceArn"], {}
+
+    def _instance(self, props: Properties) -> dict[str, Any]:
+        taken = ("ReplicationInstanceClass", "AllocatedStorage", "EngineVersion", "MultiAZ")
+        return {key: props[key] for key in taken}
+
+    def _update_instance(self, arn: str, props: Properties) -> dict[str, Any]:
+        self._dms.modify_replication_instance(ReplicationInstanceArn=arn, **self._instance(props))
+        return {}
 
     def _create_endpoint(self, logical_id: str, props: Properties, stack: str) -> Created:
         made = self._dms.create_endpoint(
-            EndpointIdentifier=_called(stack, logical_id),
+            EndpointIdentifier=_called(logical_id),
             EndpointType=props["EndpointType"],
             EngineName=props["EngineName"],
             SslMode=props["SslMode"],
@@ -570,8 +595,8 @@ def _keep_attributes_in_nested_stacks() -> None:
         if attributes is None:
             resources = (cloudformation._stacks.get(stack) or {}).get("_resources", {})
             attributes = resources.get(logical_id, {}).get("Attributes")
-        updated: Created = ministacks(kind, physical_id, old, new, stack, logical_id, attributes)
-        return updated
+        updated, found = ministacks(kind, physical_id, old, new, stack, logical_id, attributes)
+        return updated, found if found or updated != physical_id else (attributes or {})
 
     provisioners._update_resource = update
 
@@ -689,7 +714,7 @@ def _composite_alarms() -> Provisioner:
         return {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
 
     def create(logical_id: str, props: Properties, stack: str) -> Created:
-        name = props.get("AlarmName") or _called(stack, logical_id, most=255)
+        name = props.get("AlarmName") or _called(logical_id, most=255)
         return name, put(name, props)
 
     return Provisioner(
