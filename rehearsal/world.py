@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from cutover_state.run import Phase
 from rehearsal.balancer import Balancer, HaproxySoftware, RuleFollower, obtain_haproxy
 from rehearsal.client_process import ClientProcess
 from rehearsal.clock import Clock
@@ -179,8 +181,14 @@ class World:
         )
         self.records = {"legacy": 100, "aws": 0}
         self._watching = threading.Event()
+        self._verdict = ""
+        self._noted: dict[str, int] = {}
+        self.most_writers = 0
         self._dns = threading.Thread(target=self._follow_records, name="name server", daemon=True)
         self._dns.start()
+        self._reader = threading.Thread(target=self._follow_journal, name="journal", daemon=True)
+        self._reader.start()
+        stack.callback(self._reader.join, 5)
         stack.callback(self._dns.join, 5)
         stack.callback(self._watching.set)
         for replication in chain.replications:
@@ -233,6 +241,16 @@ class World:
     # The load.
 
     @property
+    def began(self) -> float:
+        """When the load began, epoch seconds."""
+        return self._began if self._began is not None else time.time()
+
+    @property
+    def ttl_seconds(self) -> float:
+        """How long clients keep an answer of name servers, in our seconds."""
+        return self.clock.ours(DNS_TTL_SECONDS)
+
+    @property
     def seconds(self) -> float:
         """Since the load began; 0 before."""
         return 0.0 if self._began is None else time.time() - self._began
@@ -245,6 +263,7 @@ class World:
     def load(self, *, rate: float | None = None, retries: int = 0, seed: int | None = None) -> Iterator[ClientProcess]:
         """Clients that pay until the block ends. Samples and events begin anew with it."""
         self.samples, self.events = [], []
+        self.most_writers = 0
         self._began = time.time()
         process = ClientProcess(
             settings={
@@ -252,7 +271,7 @@ class World:
                 "rate": rate or self.settings.rate,
                 "seed": self.settings.seed if seed is None else seed,
                 "dns": self.records,
-                "ttl_seconds": self.clock.ours(DNS_TTL_SECONDS),
+                "ttl_seconds": self.ttl_seconds,
                 "retries": retries,
             },
             log_path=self.folder / "payments.jsonl",
@@ -265,9 +284,13 @@ class World:
             self._load = None
             process.close()
 
-    def note(self, kind: EventKind, text: str, details: Mapping[str, Any] | None = None) -> None:
-        """Something happened now."""
-        event = Event(at=round(self.seconds, 3), kind=kind, text=text, details=dict(details or {}))
+    def note(
+        self, kind: EventKind, text: str, details: Mapping[str, Any] | None = None, *, at: float | None = None
+    ) -> None:
+        """Something happened now, or ``at`` seconds since the load began."""
+        event = Event(
+            at=round(self.seconds if at is None else at, 3), kind=kind, text=text, details=dict(details or {})
+        )
         with self._note_lock:
             self.events.append(event)
         self.on_event(event)
@@ -285,7 +308,7 @@ class World:
             server.start()
         self.databases.chain.start_replication()
         self.databases.set_writer(None)
-        self.databases.chain.wait_caught_up(CAUGHT_UP_SECONDS)
+        self.wait_caught_up()
         self.databases.clear()
         for side, processes in self.services.items():
             for number, process in enumerate(processes):
@@ -299,6 +322,19 @@ class World:
         self.wait_for(lambda: self.balancer.weights == dict(weights), "the balancer follows")
         self.wait_for(lambda: self.records == {"legacy": 100 - aws, "aws": aws}, "name servers follow")
         self.metrics.forget()
+
+    def wait_caught_up(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
+        """Return once what was committed anywhere before has been applied everywhere.
+
+        Raises:
+            ReplicationError: not in time.
+        """
+        chain = self.databases.chain
+        # All directions at once, and once more for what has to go on from the middle of the chain.
+        for _ in range(len(chain.names) - 1):
+            with ThreadPoolExecutor(len(chain.replications)) as pool:
+                for waiting in [pool.submit(each.wait_caught_up, timeout_seconds) for each in chain.replications]:
+                    waiting.result()
 
     def replace_service(self, side: str, number: int) -> None:
         """Start a new process in the place of one that is gone."""
@@ -358,6 +394,7 @@ class World:
         if summary["last"] and not summary["requests"]:
             return
         writers = self.databases.admitting()
+        self.most_writers = max(self.most_writers, len(writers))
         phase, verdict = self._where()
         sample = Sample(
             at=round(self.at(summary["at"]), 3),
@@ -381,14 +418,54 @@ class World:
         try:
             run = self.plane.run
         except (ClientError, BotoCoreError):
-            return "unknown", ""
-        if run is None:
-            return "steady", ""
-        if run.phase.is_over:
-            return run.phase.value, ""
+            return "unknown", self._verdict
+        if run is None or run.phase.is_over:
+            return "steady" if run is None else run.phase.value, self._verdict
         step = run.position.get("step")
-        where = f", step {int(step) + 1} {run.position.get('phase', '')}" if isinstance(step, int) else ""
-        return f"{run.source} to {run.target}: {run.phase.value}{where}", run.reason
+        where = f"step {int(step) + 1} {run.position.get('phase', '')}" if isinstance(step, int) else run.phase.value
+        if run.phase is not Phase.SHIFTING:
+            where = run.phase.value
+        return f"{run.source} to {run.target}: {where}", self._verdict
+
+    def _follow_journal(self) -> None:
+        while not self._watching.wait(0.3):
+            with suppress(ClientError, BotoCoreError, OSError, ValueError):
+                run = self.plane.run
+                if run is not None:
+                    self.read_journal(run.cutover_id)
+
+    def read_journal(self, cutover_id: str) -> None:
+        """Note what is new in the journal of a cutover."""
+        entries = self.plane.journal(cutover_id)
+        with self._note_lock:
+            known = self._noted.get(cutover_id, 0)
+            self._noted[cutover_id] = max(known, len(entries))
+        for entry in entries[known:]:
+            if entry.what == "decide":
+                self._verdict = str(entry.details.get("outcome", self._verdict))
+            kind = _KINDS.get(entry.what)
+            if kind is not None:
+                details = {"who": entry.who, "before": entry.before, "after": entry.after, **entry.details}
+                self.note(kind, f"{entry.what}: {entry.why}", details, at=self.at(entry.at.timestamp()))
+
+
+_KINDS: Mapping[str, EventKind] = {
+    "begin": "cutover",
+    "complete": "cutover",
+    "refuse": "cutover",
+    "decide": "decision",
+    "follow an order": "decision",
+    "refuse an order": "decision",
+    "put drift right": "decision",
+    "switch the writer": "writer",
+    "writer switched": "writer",
+    "writer not switched": "writer",
+    "roll back": "rollback",
+    "writer switched back": "rollback",
+    "writer not switched back": "rollback",
+    "rolled back": "rollback",
+}
+"""Weights and records are noted when the balancer and the name servers follow them."""
 
 
 def _shown(weights: Mapping[str, int]) -> str:

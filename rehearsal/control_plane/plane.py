@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Self
 
-from cutover_state.desired import Desired, DesiredStore
+from cutover_state.desired import Desired, DesiredConflictError, DesiredStore
 from cutover_state.journal import Entry, Journal
 from cutover_state.run import Run, RunConflictError, RunStore
 from rehearsal.clock import MINUTE, Clock
@@ -180,9 +180,18 @@ class ControlPlane:
         resources.set_records(records)
         for name in ("blue-health", "green-health", "legacy-health"):
             resources.set_alarm(name, firing=False, reason="the rehearsal begins anew")
-        DesiredStore(resources.aws.client("dynamodb"), table_name=resources.table).write(
-            Desired(weights=dict(weights), records=dict(records), writer=writer, by="rehearsal")
-        )
+        store = DesiredStore(resources.aws.client("dynamodb"), table_name=resources.table)
+        while True:
+            # The reconciler adopts what it finds as soon as nothing is desired.
+            found = store.read()
+            version = 0 if found is None else found.version
+            with suppress(DesiredConflictError):
+                store.write(
+                    Desired(
+                        weights=dict(weights), records=dict(records), writer=writer, by="rehearsal", version=version
+                    )
+                )
+                return
 
     def close(self) -> None:
         """Stop everything; executions are abandoned."""
