@@ -1,8 +1,8 @@
 """The whole controller, in any order of what people, alarms, faults and deployments do, against what must always hold.
 
 The state machine's part is played step by step: each step may die before or after any of its side effects, and is made
-again later, as Step Functions does. Preflight, looks, rollback and reconciler are the functions' own code; of the writer
-switch it is what guards it.
+again later, as Step Functions does. Preflight, looks, rollback and reconciler are the functions' own code; of the
+writer switch it is what guards it.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _plan() -> dict[str, Any]:
 
 TestControllers = Controllers.TestCase
 TestControllers.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
