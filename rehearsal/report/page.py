@@ -10,7 +10,7 @@ import base64
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def write_report(record: Record, path: Path) -> None:
 
 def render(record: Record) -> str:
     """The report as HTML that needs nothing else."""
+    record = _in_order(record)
     script = (_FOLDER / "report.js").read_text("utf-8")
     environment = Environment(
         autoescape=True,
@@ -159,6 +160,16 @@ def repeated(decisions: Sequence[Event]) -> list[Repeated]:
             )
         )
     return lines
+
+
+def _in_order(record: Record) -> Record:
+    """By time; several threads note what happens."""
+    return replace(
+        record,
+        samples=sorted(record.samples, key=lambda sample: sample.at),
+        events=sorted(record.events, key=lambda event: event.at),
+        decisions=sorted(record.decisions, key=lambda event: event.at),
+    )
 
 
 def _share(outcomes: Sequence[bool], noun: str, well: str, badly: str) -> str:

@@ -94,6 +94,14 @@ def test_a_decision_that_was_taken_again_and_again_is_one_line_with_the_last_fig
     assert "-7.12346" in passed
 
 
+def test_what_was_noted_out_of_order_is_shown_in_order() -> None:
+    record = migration_record()
+    shuffled = migration_record(
+        samples=record.samples[::-1], events=record.events[::-1], decisions=record.decisions[::-1]
+    )
+    assert render(shuffled) == render(record)
+
+
 def test_a_fault_that_was_not_met_names_its_broken_promises(page: Reader) -> None:
     met, unmet = page.rows["faults"]
     assert "✓ passed" in met
