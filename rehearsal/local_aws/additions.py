@@ -8,6 +8,7 @@ version for that reason. What is added:
 - provisioners of resource types that its CloudFormation does not know; those of ELBv2 and DMS call moto, because
   ministack drops the weights of a listener rule and has no DMS;
 - clusters that lead to real database servers, and functions that trust these servers' authority;
+- a clock for functions and alarms that can run faster than ours;
 - alarms over metric math, by dimension, over missing data; the trimmed count as statistic;
 - what exists before a deployment: the hosted zone and the secrets of the on-premises database.
 """
@@ -24,6 +25,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -31,6 +33,7 @@ import boto3
 import pymysql
 from botocore.config import Config
 
+from rehearsal.clock import LONGEST_REAL_SLEEP_SECONDS, Clock
 from rehearsal.local_aws.alarm_evaluation import calculate, next_state, window
 from rehearsal.local_aws.master_user import make_master
 from rehearsal.local_aws.settings import REGION, Server, Settings
@@ -52,6 +55,9 @@ RECORDED_ONLY: Final = (
 
 ALARM_SECONDS: Final = 2.0
 """How often alarms look at their metrics without being told of a new value."""
+
+SHORTEST_TICK_SECONDS: Final = 0.5
+"""Between two looks at the rules that run every so often, however fast the clock runs."""
 
 _TAGS: Final = {"Tags", "HealthCheckTags"}
 _TRIMMED_COUNT: Final = re.compile(r"TC\((?P<low>\d+(\.\d+)?)?:(?P<high>\d+(\.\d+)?)?\)")
@@ -118,7 +124,7 @@ def tell_provisioners(settings: Settings) -> None:
     _refer_to_secrets_by_arn(table)
     _lead_clusters_to_servers(table, settings)
     _let_functions_trust(table, settings.ca_path)
-    _let_alarms_calculate(table)
+    _let_alarms_calculate(settings.clock)
 
 
 def _record(kind: str) -> Callable[[str, Properties, str], Created]:
@@ -703,6 +709,32 @@ def _let_functions_trust(table: dict[str, Any], ca_path: Path) -> None:
     table["AWS::Lambda::Function"] = {**ministacks, "create": create, "update": update}
 
 
+def let_schedules_run_by(clock: Clock) -> None:
+    """Rules of EventBridge that run every so often do so by the clock."""
+    from ministack.services import eventbridge
+
+    eventbridge._now_ts = clock.now
+    eventbridge._SCHEDULER_TICK_INTERVAL = max(SHORTEST_TICK_SECONDS, clock.ours(eventbridge._SCHEDULER_TICK_INTERVAL))
+
+
+def let_functions_run_by(clock: Clock) -> None:
+    """Functions see the clock's time of day, and sleep by it when they wait for AWS.
+
+    What polls a database sleeps less than a second, and measures by the monotonic clock: it runs in real time, as the
+    databases do, and so does the time that a function has.
+    """
+    from ministack.core import lambda_runtime
+
+    beginning = f"""
+import time
+_real_time, _real_sleep, _scale = time.time, time.sleep, {clock.scale!r}
+time.time = lambda: {clock.origin!r} + (_real_time() - {clock.started!r}) * _scale
+time.sleep = lambda seconds: _real_sleep(seconds if seconds < {LONGEST_REAL_SLEEP_SECONDS} else seconds / _scale)
+"""
+    script = lambda_runtime._PYTHON_WORKER_SCRIPT.replace("time.time()", "_real_time()")
+    lambda_runtime._PYTHON_WORKER_SCRIPT = beginning + script
+
+
 # Alarms.
 
 
@@ -725,7 +757,7 @@ def _composite_alarms() -> Provisioner:
     )
 
 
-def _let_alarms_calculate(table: dict[str, Any]) -> None:
+def _let_alarms_calculate(clock: Clock) -> None:
     """Alarms over several metrics, each of its own dimensions, with the rules for missing data."""
     from ministack.services import cloudwatch
     from ministack.services.cloudformation import provisioners
@@ -753,15 +785,17 @@ def _let_alarms_calculate(table: dict[str, Any]) -> None:
         return None if samples is None else float(sum(weight for each, weight in samples if low < each <= high))
 
     def evaluate(alarm: dict[str, Any]) -> None:
-        state, reason = _evaluated(alarm, time.time())
+        state, reason = _evaluated(alarm, clock.now())
         old = alarm["StateValue"]
         if state == old:
             return
-        alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(time.time()))
+        alarm.update(StateValue=state, StateReason=reason, StateUpdatedTimestamp=int(clock.now()))
         cloudwatch._record_history(alarm["AlarmName"], old, state, reason)
         cloudwatch._dispatch_alarm_actions(alarm, old, state, reason)
         cloudwatch._evaluate_parent_alarms(alarm)
 
+    # All that it does with time is to ask for it.
+    cloudwatch.time = SimpleNamespace(time=clock.now)
     provisioners._cw_metric_alarm_record = record
     cloudwatch._stat_value = value
     cloudwatch._evaluate_alarm = evaluate
@@ -861,7 +895,11 @@ def main() -> None:
     sys.argv[1:] = []
     from ministack import app
 
+    # Functions inherit the environment, and import nothing but what was deployed.
+    os.environ.pop("PYTHONPATH", None)
     tell_provisioners(settings)
+    let_functions_run_by(settings.clock)
+    let_schedules_run_by(settings.clock)
     _make_what_exists(settings)
     app.main()
 

@@ -41,16 +41,17 @@ class Cdk:
         """
         self._run(["bootstrap", f"aws://{account}/{region}"], cwd=self.folder)
 
-    def synthesize(self, *, project: Path, stage: str) -> Path:
+    def synthesize(self, *, project: Path, stage: str, output: Path | None = None) -> Path:
         """Write the templates and return their folder.
 
         Args:
             project: the folder whose cdk.json is read.
+            output: where to; ``cdk.out`` in our folder when absent.
 
         Raises:
             CdkError: see there.
         """
-        output = self.folder / "cdk.out"
+        output = output or self.folder / "cdk.out"
         self._run(["synth", "--quiet", "--output", str(output), "-c", f"stage={stage}"], cwd=project)
         return output
 

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 import boto3
 from botocore.config import Config
 
+from rehearsal.clock import Clock
 from rehearsal.databases import DatabaseChain
 from rehearsal.local_aws.additions import RECORDED_ONLY
 from rehearsal.local_aws.cdk import PROJECT, Cdk
@@ -185,11 +186,14 @@ class FunctionError(Exception):
 class LocalCloud(DeployedStage):
     """The local AWS of this process. A context manager that ends what it started.
 
+    Attributes:
+        clock: by which functions, waits and alarms run; metrics are stamped by it.
+
     Args:
         databases: servers called legacy, blue and green, which stand in for the on-premises one and for Aurora.
         folder: what is written goes here; removed at the end, unless it existed before.
         tell: takes a line on what happens.
-        wait_scale: waits of the state machine take this share of their time.
+        wait_scale: the clock of functions, alarms and waits runs so that a second of it takes this share of ours.
     """
 
     def __init__(
@@ -202,6 +206,8 @@ class LocalCloud(DeployedStage):
         self.folder = folder.resolve()
         self.tell = tell
         self.wait_scale = wait_scale
+        now = time.time()
+        self.clock = Clock(origin=now, started=now, scale=1 / wait_scale)
         self._existed = self.folder.exists()
         self._servers: list[ServerProcess] = []
         self._bootstrapped = False
@@ -275,6 +281,7 @@ class LocalCloud(DeployedStage):
             hosted_zone_id=self.config.domain.hosted_zone_id,
             certificate_arn=str(self.config.front_door.certificate_arn),
             secrets=secrets,
+            clock=self.clock,
         )
         path = self.folder / "settings.json"
         path.touch(mode=0o600)
@@ -327,28 +334,43 @@ class LocalCloud(DeployedStage):
             "PYTHONPATH": str(PROJECT),
         }
 
-    def deploy(self, *, project: Path = PROJECT, arguments: Sequence[str] = ()) -> bool:
-        """Synthesize and deploy the stage; whether anything was changed.
+    def synthesize(self, project: Path = PROJECT, *, output: Path | None = None) -> Path:
+        """Synthesize the stage and return the folder of its templates.
 
         Args:
             project: the folder whose cdk.json is read.
+            output: where to; a folder in ours when absent.
+
+        Raises:
+            CdkError: see there.
+        """
+        self.tell(f"synthesizing the stage {STAGE}")
+        return self._cdk().synthesize(project=project, stage=STAGE, output=output)
+
+    def deploy(self, assembly: Path | None = None, *, arguments: Sequence[str] = ()) -> bool:
+        """Deploy the stage; whether anything was changed.
+
+        Args:
+            assembly: synthesized templates; the project is synthesized when absent.
             arguments: further ones of ``cdk deploy``.
 
         Raises:
             CdkError: see there.
         """
-        cdk = Cdk(environment=self.environment, folder=self.folder, tell=self.tell)
+        assembly = assembly or self.synthesize()
+        cdk = self._cdk()
         if not self._bootstrapped:
             self.tell("bootstrapping")
             cdk.bootstrap(self.config.account, REGION)
             self._bootstrapped = True
-        self.tell(f"synthesizing the stage {STAGE}")
-        assembly = cdk.synthesize(project=project, stage=STAGE)
         self.tell(f"deploying {self.stack_name}")
         changed = cdk.deploy(assembly, self.stack_name, arguments=arguments)
         for name in ("shared", "environments", "application_secret_arns", "admin_secret_arns"):
             self.__dict__.pop(name, None)
         return changed
+
+    def _cdk(self) -> Cdk:
+        return Cdk(environment=self.environment, folder=self.folder, tell=self.tell)
 
     def close(self) -> None:
         """End what was started and remove what was written."""

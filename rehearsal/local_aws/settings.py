@@ -7,6 +7,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rehearsal.clock import Clock
+
 REGION = "us-east-1"
 
 
@@ -49,6 +51,7 @@ class Settings(_Document):
     hosted_zone_id: its id.
     certificate_arn: the certificate that the stage names for its listener.
     secrets: those that exist before the deployment.
+    clock: by which functions, waits and alarms run.
     """
 
     port: int
@@ -60,3 +63,4 @@ class Settings(_Document):
     hosted_zone_id: str
     certificate_arn: str
     secrets: tuple[KnownSecret, ...]
+    clock: Clock
