@@ -98,14 +98,20 @@ def test_all_is_readable_without_script(browser: Page, report: Path) -> None:
     assert min(drawn) > 100
 
 
-def test_a_printed_page_is_light_and_has_every_section(browser: Page, report: Path) -> None:
+def test_a_printed_page_is_light_and_fits_a_sheet(browser: Page, report: Path) -> None:
     browser.open(report, width=1000, dark=True)
     browser.call(
         "Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}]
     )
+    # A sheet of A4 without its margins.
+    browser.call("Emulation.setDeviceMetricsOverride", width=700, height=1000, deviceScaleFactor=1, mobile=False)
+    width = browser.value("document.documentElement.scrollWidth")
     background = browser.value("getComputedStyle(document.body).backgroundColor")
+    tables = browser.value("[...document.querySelectorAll('.cards thead')].every(each => each.offsetHeight > 0)")
     printed = browser.call("Page.printToPDF", printBackground=True)["data"]
     browser.call("Emulation.setEmulatedMedia", media="")
 
+    assert width <= 700
     assert background == "rgb(255, 255, 255)"
+    assert tables
     assert len(printed) > 50_000
