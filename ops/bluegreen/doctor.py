@@ -92,9 +92,9 @@ def _writer(stage: Stage) -> Sequence[Found]:
     found = []
     if answer["verdict"] == "several":
         found.append(("several databases admit writers", "fence one of them at once (runbook: Controllers)"))
-    elif answer["verdict"] == "none":
+    elif answer["verdict"] == "none" and not answer["failures"]:
         found.append(("no database admits writers", "call bluegreen rollback; see the runbook, Controllers"))
-    elif desired is not None and answer["writer"] != desired.writer:
+    elif answer["writer"] and desired is not None and answer["writer"] != desired.writer:
         found.append(
             (
                 f"{answer['writer']} is the writer, and {desired.writer} should be",

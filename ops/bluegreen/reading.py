@@ -196,6 +196,8 @@ def _writer(reader: Reader, desired: Desired | None, asked: Future[Mapping[str, 
     remark = ""
     if answer["verdict"] == "several":
         remark = f"{' and '.join(admitting)} both admit writers: fence one of them at once (runbook: Controllers)"
+    elif answer["verdict"] == "none" and answer["failures"]:
+        remark = f"{', '.join(answer['failures'])} cannot be reached, so who writes is not known"
     elif answer["verdict"] == "none":
         remark = "no database admits writers: a switch is at work, or was broken off; call bluegreen rollback"
     elif recorded is not None and answer["writer"] != recorded:

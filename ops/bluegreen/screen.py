@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -59,7 +60,7 @@ def table(*heads: str) -> Table:
 
 def section(title: str, content: RenderableType) -> RenderableType:
     """A part of a page under its title."""
-    return Group(Text(title, style="bold underline"), Padding(content, (0, 0, 1, 2)))
+    return Group(Text(title, style="bold underline"), Padding(content, (0, 0, 1, 2), expand=False))
 
 
 def clock(moment: datetime | None) -> str:
@@ -223,10 +224,22 @@ def _alarms(found: Sequence[d.Alarm]) -> RenderableType:
     made = table("alarm", "state", "concerns")
     for each in sorted(loud, key=lambda alarm: alarm.state):
         made.add_row(
-            each.name, Text(each.state, style=BAD if each.state == "ALARM" else WARN), ", ".join(each.concerns)
+            short_alarm(each.name),
+            Text(each.state, style=BAD if each.state == "ALARM" else WARN),
+            ", ".join(each.concerns),
         )
     rest = len(found) - len(loud)
     return Group(made, Text(f"{rest} others are OK", style=DIM)) if rest else made
+
+
+_GENERATED: Final = re.compile(r"^.*-(?P<id>[A-Za-z]\w*?)[0-9A-F]{8}-[0-9A-Za-z]{10,14}$")
+_COMPOSITE: Final = re.compile(r"^[a-z0-9]+(?P<id>[A-Z]\w*?)[0-9A-F]{8}$")
+
+
+def short_alarm(name: str) -> str:
+    """The name of an alarm without what CloudFormation puts around it; ``--json`` has the whole."""
+    found = _GENERATED.match(name) or _COMPOSITE.match(name)
+    return found["id"] if found else name
 
 
 def _rotations(found: d.Status) -> RenderableType:

@@ -27,6 +27,8 @@ class CannedAws:
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         match method, path.strip("/").split("/"):
+            case "POST", [""] if "taskDefinition" in body:
+                return 200, {"taskDefinition": {"taskDefinitionArn": body["taskDefinition"], "cpu": "1024"}}
             case "POST", [""]:
                 return 200, {"services": [self._service(name) for name in body["services"] if name in self.tasks]}
             case "PUT", ["backup-jobs"]:
@@ -48,6 +50,7 @@ class CannedAws:
             "desiredCount": desired,
             "runningCount": running,
             "deployments": [{"status": "PRIMARY", "rolloutState": "COMPLETED"}],
+            "taskDefinition": f"arn:aws:ecs:us-east-1:123456789012:task-definition/{name}:1",
         }
 
 
