@@ -1,0 +1,202 @@
+"""The whole stage, deployed by the real CDK command line into a local AWS, with three real databases.
+
+The tests run in order: the system moves from the legacy one to blue, from blue to green, and back.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cutover_state.run import Phase
+from rehearsal.local_aws import CdkError
+from tests.support.local_stage import LocalStage, project_with, step, with_resource
+from tests.support.synthesized import PROJECT
+
+pytestmark = pytest.mark.slow
+
+# Twice the TTL of the records, and the allowance for INSYNC.
+DNS_SECONDS = 180
+LONG_SECONDS = 86_400
+GATE = {"question": "Switch the writer to green?", "timeout_seconds": LONG_SECONDS}
+
+
+@pytest.fixture(scope="module")
+def assemblies(stage: LocalStage, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Templates with a change that has nothing to do with traffic, and those with one besides that fails."""
+    folder = tmp_path_factory.mktemp("assemblies")
+
+    def change(local: dict[str, Any]) -> None:
+        local["alarms"]["errors_percent"] = 3.0
+
+    project = project_with(folder / "project", change, project=PROJECT)
+    unrelated = stage.cloud.synthesize(project, output=folder / "unrelated")
+    failing = with_resource(
+        unrelated,
+        folder / "failing",
+        "OfNoGroup",
+        {
+            "Type": "AWS::EC2::SecurityGroupIngress",
+            "Properties": {
+                "GroupId": "sg-00000000000000000",
+                "IpProtocol": "tcp",
+                "FromPort": 443,
+                "ToPort": 443,
+                "CidrIp": "10.0.0.0/8",
+            },
+        },
+        stack=stage.cloud.stack_name,
+    )
+    return {"unrelated": unrelated, "failing": failing}
+
+
+def test_resource_types_without_effect_are_told(stage: LocalStage) -> None:
+    assert stage.cloud.simulated == [
+        "AWS::ApplicationAutoScaling::ScalableTarget",
+        "AWS::ApplicationAutoScaling::ScalingPolicy",
+        "AWS::DMS::Certificate",
+        "AWS::DMS::EventSubscription",
+        "AWS::EC2::TransitGatewayAttachment",
+        "AWS::SecretsManager::RotationSchedule",
+        "AWS::WAFv2::LoggingConfiguration",
+    ]
+
+
+def test_the_deployed_bootstrap_made_accounts_that_only_the_first_writer_admits(stage: LocalStage) -> None:
+    assert {name: stage.admits(name) for name in stage.cloud.databases.names} == {
+        "legacy": True,
+        "blue": False,
+        "green": False,
+    }
+
+
+def test_at_first_all_traffic_goes_to_the_legacy_system_and_in_aws_to_blue(stage: LocalStage) -> None:
+    assert stage.cloud.weights() == {"blue": 100, "green": 0}
+    assert stage.records() == {"legacy": 100, "aws": 0}
+
+
+def test_the_default_security_group_of_the_vpc_is_closed(stage: LocalStage) -> None:
+    ec2 = stage.cloud.client("ec2")
+    [vpc] = ec2.describe_vpcs(Filters=[{"Name": "cidr", "Values": [stage.cloud.config.network.cidr]}])["Vpcs"]
+    groups = ec2.describe_security_groups(
+        Filters=[{"Name": "vpc-id", "Values": [vpc["VpcId"]]}, {"Name": "group-name", "Values": ["default"]}]
+    )["SecurityGroups"]
+
+    assert [(group["IpPermissions"], group["IpPermissionsEgress"]) for group in groups] == [([], [])]
+
+
+def test_a_second_deployment_of_the_same_changes_nothing(stage: LocalStage) -> None:
+    assert not stage.cloud.deploy(stage.assembly)
+
+
+def test_the_state_machine_admits_the_traffic_and_moves_the_writer_from_the_legacy_database(stage: LocalStage) -> None:
+    stage.begin(
+        "legacy",
+        "aws",
+        step(50, watch=DNS_SECONDS),
+        step(100, watch=DNS_SECONDS),
+        step(100, watch=DNS_SECONDS, switch_writer=True),
+    )
+    stage.wait_for_phase(Phase.SUCCEEDED)
+
+    assert stage.records() == {"legacy": 0, "aws": 100}
+    assert stage.writer == "blue"
+
+
+@pytest.fixture(scope="module")
+def at_25(stage: LocalStage) -> LocalStage:
+    """A cutover from blue to green that has shifted a quarter of the traffic and waits for an approval."""
+    stage.begin("blue", "green", step(25), step(25, switch_writer=True, gate=GATE), step(100))
+    stage.wait_for_gate()
+    return stage
+
+
+def test_a_shift_reaches_the_listener_rule(at_25: LocalStage) -> None:
+    assert at_25.cloud.weights() == {"blue": 75, "green": 25}
+    assert at_25.writer == "blue"
+
+
+def test_an_unrelated_deployment_leaves_the_weights_alone(at_25: LocalStage, assemblies: Mapping[str, Path]) -> None:
+    assert at_25.cloud.deploy(assemblies["unrelated"])
+
+    assert at_25.status() == "UPDATE_COMPLETE"
+    assert at_25.cloud.weights() == {"blue": 75, "green": 25}
+
+
+def test_a_failing_deployment_rolls_back_and_leaves_weights_writer_and_data_alone(
+    at_25: LocalStage, assemblies: Mapping[str, Path]
+) -> None:
+    at_25.cloud.databases["blue"].query("INSERT INTO payments.balances VALUES ('before', 'EUR', 12.5)")
+    at_25.cloud.databases.wait_caught_up()
+    before = at_25.checksums()
+
+    with pytest.raises(CdkError, match="OfNoGroup"):
+        at_25.cloud.deploy(assemblies["failing"])
+
+    assert at_25.status() == "UPDATE_ROLLBACK_COMPLETE"
+    assert at_25.cloud.weights() == {"blue": 75, "green": 25}
+    assert at_25.writer == "blue"
+    assert at_25.checksums() == before
+
+
+def test_weights_that_were_reset_are_put_right_by_the_reconciler(at_25: LocalStage) -> None:
+    groups = at_25.cloud.target_groups
+    at_25.cloud.client("elbv2").modify_rule(
+        RuleArn=at_25.cloud.listener_rule_arn,
+        Actions=[
+            {
+                "Type": "forward",
+                "ForwardConfig": {
+                    "TargetGroups": [
+                        {"TargetGroupArn": groups["blue"], "Weight": 100},
+                        {"TargetGroupArn": groups["green"], "Weight": 0},
+                    ]
+                },
+            }
+        ],
+    )
+
+    at_25.wait_until(
+        lambda: at_25.cloud.weights() == {"blue": 75, "green": 25}, lambda: f"weights {at_25.cloud.weights()}"
+    )
+
+
+def test_the_deploy_guard_refuses_while_a_cutover_runs(at_25: LocalStage) -> None:
+    cloud = at_25.cloud
+    finished = subprocess.run(
+        [sys.executable, "-m", "ops.deploy_guard", "--stage", "local"],
+        cwd=PROJECT,
+        env={**cloud.environment, "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(cloud.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert finished.returncode == 1, finished.stdout + finished.stderr
+    assert at_25.now.cutover_id in finished.stdout + finished.stderr
+
+
+def test_after_the_approval_the_writer_moves_and_the_cutover_completes(at_25: LocalStage) -> None:
+    at_25.order("approve")
+    at_25.wait_for_phase(Phase.SUCCEEDED)
+
+    assert at_25.cloud.weights() == {"blue": 0, "green": 100}
+    assert at_25.writer == "green"
+
+
+def test_errors_after_the_switch_take_weights_and_writer_back(stage: LocalStage) -> None:
+    assert stage.writer == "green"
+    stage.begin("green", "blue", step(50, switch_writer=True), step(100, watch=3600))
+    stage.wait_until(lambda: stage.writer == "blue", stage.story)
+    stage.metrics.sick.add("blue")
+    stage.wait_for_phase(Phase.ROLLED_BACK)
+    stage.metrics.sick.clear()
+
+    assert stage.cloud.weights() == {"blue": 0, "green": 100}
+    assert stage.writer == "green"
+    assert any(entry.startswith("roll back") or "rolled back" in entry for entry in stage.story().splitlines())

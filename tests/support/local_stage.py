@@ -1,0 +1,185 @@
+"""The deployed local stage as a test drives it: begin a cutover, wait for it, give an order, look at what is true."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pymysql
+
+from cutover_state.journal import Journal
+from cutover_state.run import Phase, Run, RunConflictError, RunStore
+from database_access.credentials import DatabaseSecret
+from rehearsal.local_aws import LocalCloud
+from tests.support.local_metrics import LocalMetrics
+
+PATIENCE_SECONDS = 120.0
+TARGETS = 3
+ACCOUNT_LOCKED = 4151
+POLL_SECONDS = 15
+
+
+class LocalStage:
+    """Attributes:
+    assembly: what was deployed first.
+    metrics: what CloudWatch hears.
+    """
+
+    def __init__(self, cloud: LocalCloud, assembly: Path) -> None:
+        self.cloud = cloud
+        self.assembly = assembly
+        self.metrics = LocalMetrics(cloud)
+        self._dynamodb = cloud.client("dynamodb")
+        self._number = 0
+
+    def register_targets(self) -> None:
+        for arn in self.cloud.target_groups.values():
+            self.cloud.client("elbv2").register_targets(
+                TargetGroupArn=arn, Targets=[{"Id": f"10.22.0.{number}", "Port": 8443} for number in range(TARGETS)]
+            )
+
+    # A cutover.
+
+    def begin(self, source: str, target: str, *steps: Mapping[str, Any], **plan: Any) -> str:
+        """Start the state machine once nothing speaks against the cutover; the cutover's id."""
+        document = {"from": source, "to": target, "steps": list(steps), **plan}
+        request = {"from": source, "to": target, "requested_by": "ada", "plan": document}
+        self.wait_until(lambda: not self._reasons(request), lambda: f"preflight: {self._reasons(request)}")
+        self._number += 1
+        name = f"cutover-{self._number}"
+        self.cloud.client("stepfunctions").start_execution(
+            stateMachineArn=self.cloud.state_machine_arn,
+            name=name,
+            input=json.dumps({**request, "poll_seconds": POLL_SECONDS, "settle_seconds": 0}),
+        )
+        self.wait_until(lambda: self.run is not None and self.run.cutover_id == name, lambda: f"{name} did not begin")
+        return name
+
+    def _reasons(self, request: Mapping[str, Any]) -> Sequence[str]:
+        reasons: Sequence[str] = self.cloud.invoke("preflight", {**request, "dry_run": True})["reasons"]
+        return reasons
+
+    @property
+    def run(self) -> Run | None:
+        return RunStore(self._dynamodb, table_name=self.cloud.state_table_name).read()
+
+    @property
+    def now(self) -> Run:
+        run = self.run
+        assert run is not None
+        return run
+
+    def wait_for_phase(self, phase: Phase) -> None:
+        self.wait_until(
+            lambda: self.now.phase is phase or (self.now.phase.is_over and self._fail(phase)),
+            lambda: f"not {phase.value} but {self.story()}",
+        )
+
+    def _fail(self, phase: Phase) -> bool:
+        raise AssertionError(f"not {phase.value} but {self.story()}")
+
+    def wait_for_gate(self) -> None:
+        self.wait_until(lambda: self.now.position.get("phase") == "gate", lambda: f"at no gate but {self.story()}")
+
+    def order(self, kind: str) -> None:
+        """What the operators' command line writes."""
+        runs = RunStore(self._dynamodb, table_name=self.cloud.state_table_name)
+        while True:
+            found = self.now
+            order = {"kind": kind, "step": found.position["step"], "actor": "ada", "automatic": False}
+            with suppress(RunConflictError):
+                runs.write(replace(found, order=order))
+                return
+
+    def story(self) -> str:
+        """Where the cutover is, and its journal."""
+        run = self.now
+        lines = [f"{run.phase.value}, {run.reason}, {run.position}"]
+        journal = Journal(self._dynamodb, table_name=self.cloud.state_table_name, cutover_id=run.cutover_id, who="test")
+        return "\n".join([*lines, *(f"{entry.what}: {entry.why}" for entry in journal.entries())])
+
+    # What is true.
+
+    @property
+    def writer(self) -> str | None:
+        """The only database that admits the application, asked by logging in; None when it is not one."""
+        admitting = [name for name in self.cloud.databases.names if self.admits(name)]
+        return admitting[0] if len(admitting) == 1 else None
+
+    def admits(self, name: str) -> bool:
+        """Whether the database lets the payment service in with its secret."""
+        text = self.cloud.client("secretsmanager").get_secret_value(SecretId=self.cloud.application_secret_arns[name])[
+            "SecretString"
+        ]
+        secret = DatabaseSecret.parse(text, name=name, pair=True)
+        server = self.cloud.databases[name]
+        assert (secret.host, secret.port) == (server.host, server.port)
+        try:
+            server.connect(user=secret.username, password=secret.password).close()
+        except pymysql.MySQLError as error:
+            if error.args[0] == ACCOUNT_LOCKED:
+                return False
+            raise
+        return True
+
+    def checksums(self) -> Mapping[tuple[str, str], int]:
+        """Of every table of payments and of the bootstrap's record, by database and table."""
+        tables = [f"payments.{table}" for table in ("payments", "ledger_entries", "balances")]
+        return {
+            (server.name, row["Table"]): row["Checksum"]
+            for server in self.cloud.databases
+            for row in server.query(f"CHECKSUM TABLE {', '.join([*tables, 'blue_green_control.bootstrap'])}")
+        }
+
+    def records(self) -> Mapping[str, int]:
+        """Weights of the DNS records, by their set identifier."""
+        sets = self.cloud.client("route53").list_resource_record_sets(HostedZoneId=self.cloud.hosted_zone_id)
+        return {each["SetIdentifier"]: each["Weight"] for each in sets["ResourceRecordSets"] if "SetIdentifier" in each}
+
+    def status(self) -> str:
+        [stack] = self.cloud.client("cloudformation").describe_stacks(StackName=self.cloud.stack_name)["Stacks"]
+        return str(stack["StackStatus"])
+
+    def wait_until(self, done: Callable[[], bool], otherwise: Callable[[], str]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not done():
+            assert time.monotonic() < deadline, otherwise()
+            time.sleep(0.2)
+
+
+def step(weight: int, *, watch: int = 60, **more: Any) -> dict[str, Any]:
+    """A step of a plan that is watched for a minute of the clock, and for an hour at most."""
+    return {"weight_percent": weight, "watch_seconds": watch, "deadline_seconds": watch + 3600, **more}
+
+
+def project_with(folder: Path, change: Callable[[dict[str, Any]], None], *, project: Path) -> Path:
+    """A folder with a cdk.json in which ``change`` has changed the stage ``local``."""
+    document = json.loads((project / "cdk.json").read_text("utf-8"))
+    document["app"] = f"python3 {project / 'app.py'}"
+    change(document["context"]["stages"]["local"])
+    folder.mkdir()
+    (folder / "cdk.json").write_text(json.dumps(document), "utf-8")
+    return folder
+
+
+def with_resource(assembly: Path, target: Path, name: str, resource: Mapping[str, Any], *, stack: str) -> Path:
+    """A copy of an assembly whose root template has one resource more, the last to be made."""
+    shutil.copytree(assembly, target)
+    path = target / f"{stack}.template.json"
+    template = json.loads(path.read_text("utf-8"))
+    nested = [each for each, found in template["Resources"].items() if found["Type"] == "AWS::CloudFormation::Stack"]
+    template["Resources"][name] = {**resource, "DependsOn": nested}
+    path.write_text(json.dumps(template), "utf-8")
+    manifest = target / "manifest.json"
+    url = json.loads(manifest.read_text("utf-8"))["artifacts"][stack]["properties"]["stackTemplateAssetObjectUrl"]
+    old = url.rpartition("/")[2].partition(".")[0]
+    for each in (manifest, target / f"{stack}.assets.json"):
+        # Under its old name it counts as uploaded.
+        each.write_text(each.read_text("utf-8").replace(old, "f" * len(old)), "utf-8")
+    return target
