@@ -452,9 +452,10 @@ def main(words: Sequence[str] | None = None) -> int:
 def _usage(error: click.ClickException) -> CommandError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else PROGRAM
-    return CommandError(
-        error.format_message(), next_step=f"{path} --help says what is allowed", exit_code=Exit.BAD_INPUT
-    )
+    message = error.format_message()
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(context.command, click.Group):
+        message = f"Missing command, allowed: {', '.join(sorted(context.command.commands))}"
+    return CommandError(message, next_step=f"{path} --help says what is allowed", exit_code=Exit.BAD_INPUT)
 
 
 def _fail(error: CommandError, words: Sequence[str]) -> int:

@@ -113,7 +113,7 @@ STALE: Final = frozenset(
 """Error codes for credentials that are none, or none any more."""
 
 _SENTENCE: Final = re.compile(
-    r"not authorized to perform:? (?P<action>[\w-]+:\w+)(?: on (?:the )?resource:? (?P<resource>[^\s,]+))?"
+    r"not authorized to perform:? (?P<action>[\w-]+:\w+)(?: on (?:the )?resource:? (?P<resource>arn:[^\s,]+|\*))?"
 )
 _SERVICE_AND_OPERATION: Final = re.compile(r"\((?P<code>[\w.]+)\) when calling the (?P<operation>\w+) operation")
 
