@@ -19,6 +19,7 @@ INSTALL := $(PIP) install --no-compile --require-hashes
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 DEPLOY_ARGS ?=
+REHEARSE_ARGS ?=
 LOCAL_ARGS ?=
 CONTEXT := $(if $(STAGE),-c stage=$(STAGE))
 
@@ -98,6 +99,18 @@ lock: | $(VENV)/bin/python ## Make the lock files anew after a change of a requi
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) service/requirements.in -o service/requirements.txt
 	npm install --package-lock-only --no-audit --no-fund
+
+.PHONY: rehearse
+rehearse: $(VENV)/.dev ## Rehearse the whole migration on this machine (REHEARSE_ARGS=--help, --list).
+	$(BIN)/python -m rehearsal $(REHEARSE_ARGS)
+
+.PHONY: rehearse-faults
+rehearse-faults: $(VENV)/.dev ## Rehearse the fault matrix and the negative controls.
+	$(BIN)/python -m rehearsal --scenario faults $(REHEARSE_ARGS)
+
+.PHONY: bench-rehearse
+bench-rehearse: $(VENV)/.dev ## Measure the highest rate without a failure, pauses and rollbacks (BENCH_ARGS=--json, --repeat N).
+	$(BIN)/python -m rehearsal.benchmarks.bench_rehearse $(BENCH_ARGS)
 
 .PHONY: docs
 docs: $(VENV)/.dev ## Write the generated parts of the documentation: picture, configuration reference, costs.

@@ -132,6 +132,15 @@ class GroupCounters:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class AnswerTime:
+    """Attributes: seconds: from the request's way to a target to its answer's first byte; at: epoch seconds."""
+
+    group: str
+    seconds: float
+    at: float
+
+
 class Balancer:
     """A running HAProxy. A context manager.
 
@@ -253,16 +262,16 @@ class Balancer:
         rows = list(csv.DictReader(io.StringIO(text.removeprefix("# "))))
         return {group: _counters(group, rows) for group in self.groups}
 
-    def take_response_times(self) -> dict[str, list[float]]:
-        """Seconds from the request's way to a target to its answer's first byte, of all answers since the last call."""
-        taken: dict[str, list[float]] = {group: [] for group in self.groups}
+    def take_answers(self) -> list[AnswerTime]:
+        """All answers of targets since the last call."""
+        taken = []
         while True:
             try:
                 words = self._log.recv(512).decode("ascii", "replace").split()
             except (BlockingIOError, OSError):
                 return taken
-            if len(words) >= 2 and words[-2] in taken and int(words[-1]) >= 0:
-                taken[words[-2]].append(int(words[-1]) / 1000)
+            if len(words) >= 3 and words[-3] in self.groups and int(words[-2]) >= 0:
+                taken.append(AnswerTime(group=words[-3], seconds=int(words[-2]) / 1000, at=int(words[-1]) / 1000))
 
     def close(self) -> None:
         """Kill it."""
@@ -304,6 +313,8 @@ global
 defaults
   mode http
   timeout connect 2s
+  # As the load balancer's: a busy target is slow to answer, and not dead.
+  timeout check 5s
   timeout client 60s
   timeout server 60s
   timeout http-keep-alive 60s
@@ -330,7 +341,7 @@ backend forward_sticky
 frontend tg_{group}_in
   bind abns@balancer-{group}-{self._token}
   log global
-  log-format "{group} %Tr"
+  log-format "{group} %Tr %[date(0,ms)]"
   default_backend tg_{group}
 backend tg_{group}
   option httpchk GET /health/ready
@@ -365,9 +376,13 @@ class RuleFollower:
         rule_arn: str,
         target_groups: Mapping[str, str],
         seconds: float = FOLLOW_SECONDS,
-        tell: Callable[[Mapping[str, int]], None] = lambda _: None,
+        tell: Callable[[Mapping[str, int], float], None] = lambda weights, at: None,
     ) -> None:
-        """Args: target_groups: ARNs by name; seconds: between two looks; tell: is told of new weights."""
+        """Args:
+        target_groups: ARNs by name.
+        seconds: between two looks.
+        tell: is told of new weights, with the moment before they were put in force.
+        """
         self.failures = 0
         self._balancer = balancer
         self._elbv2 = elbv2
@@ -396,8 +411,9 @@ class RuleFollower:
         forward = action["ForwardConfig"]
         weights = {self._names[group["TargetGroupArn"]]: group["Weight"] for group in forward["TargetGroups"]}
         if weights != self._balancer.weights:
+            at = time.time()
             self._balancer.set_weights(weights)
-            self._tell(weights)
+            self._tell(weights, at)
         sticky = bool(forward.get("TargetGroupStickinessConfig", {}).get("Enabled", False))
         if sticky != self._balancer.is_sticky:
             self._balancer.set_sticky(sticky)

@@ -20,7 +20,7 @@ from typing import Self
 from payment_service.listener import make_server_context
 
 MODES = ("errors", "slow")
-SLOW_SECONDS = 1.5
+SLOW_SECONDS = 2.5
 _ERROR = b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 2\r\ncontent-type: application/json\r\n\r\n{}"
 
 

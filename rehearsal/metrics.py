@@ -20,12 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from rehearsal.balancer import Balancer, BalancerError, GroupCounters
 from rehearsal.clock import MINUTE, Clock
-from rehearsal.control_plane.aws import LOAD_BALANCER, Resources, target_group_name
+from rehearsal.control_plane.aws import LOAD_BALANCER, SLOWER_THAN_SECONDS, Resources, target_group_name
 from rehearsal.payment_databases import PaymentDatabases
 
 LOOK_SECONDS: Final = 0.1
 BEAT_SECONDS: Final = 0.25
-SLOW_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ class AlarmRule:
     """
 
     errors_percent: float = 2.0
-    latency_p99_seconds: float = 1.0
+    latency_p99_seconds: float = SLOWER_THAN_SECONDS
     healthy_minimum: int = 1
     minutes: int = 3
 
@@ -55,12 +54,11 @@ class Minute:
     healthy: int | None = None
     times: list[float] = field(default_factory=list)
 
-    def add(self, counters: GroupCounters, times: list[float]) -> None:
+    def add(self, counters: GroupCounters) -> None:
         self.requests += counters.requests
         self.target_5xx += counters.target_5xx
         self.connection_errors += counters.connection_errors
         self.healthy = counters.healthy if self.healthy is None else min(self.healthy, counters.healthy)
-        self.times += times
 
     def breaches(self, rule: AlarmRule) -> set[str]:
         """What of the rule is broken: ``errors``, ``latency``, ``healthy hosts``."""
@@ -148,14 +146,22 @@ class MetricsFeeder:
 
     def _count(self) -> None:
         minute = self._minute_now()
+        counters = self._balancer.counters()
+        late = []
+        for answer in self._balancer.take_answers():
+            # Those of a switch's pause all come at once, and must not slip into the minute after it.
+            if self._clock.at(answer.at) < self._at + MINUTE:
+                self._minutes[answer.group].times.append(answer.seconds)
+            else:
+                late.append(answer)
         if minute > self._at:
             finished, self._minutes = self._minutes, {group: Minute() for group in self._minutes}
             at, self._at = self._at, minute
             self._finish(at, finished)
-        times = self._balancer.take_response_times()
-        counters = self._balancer.counters()
+        for answer in late:
+            self._minutes[answer.group].times.append(answer.seconds)
         for group, now in counters.items():
-            self._minutes[group].add(now.minus(self._last.get(group, GroupCounters())), times[group])
+            self._minutes[group].add(now.minus(self._last.get(group, GroupCounters())))
             self._last[group] = now
             known = {int(name.rpartition("-")[2]) for name in now.targets}
             unhealthy = tuple(number for number in range(self._resources.targets) if number not in known)
@@ -190,8 +196,8 @@ class MetricsFeeder:
             data.append(datum("HTTPCode_Target_5XX_Count", Value=counted.target_5xx))
         if counted.connection_errors:
             data.append(datum("TargetConnectionErrorCount", Value=counted.connection_errors))
-        fast = [seconds for seconds in counted.times if seconds < SLOW_SECONDS]
-        slow = [seconds for seconds in counted.times if seconds >= SLOW_SECONDS]
+        fast = [seconds for seconds in counted.times if seconds < SLOWER_THAN_SECONDS]
+        slow = [seconds for seconds in counted.times if seconds >= SLOWER_THAN_SECONDS]
         if fast:
             statistics = {"SampleCount": len(fast), "Sum": sum(fast), "Minimum": min(fast), "Maximum": max(fast)}
             data.append(datum("TargetResponseTime", StatisticValues=statistics))

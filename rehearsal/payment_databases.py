@@ -226,7 +226,8 @@ class PaymentDatabases:
     def corrupted(self, name: str) -> Iterator[str]:
         """A row of one database that differs from the others', as when somebody writes there; it is put right after."""
         server = self.chain[name]
-        [row] = server.query("SELECT account, amount FROM payments.balances ORDER BY account LIMIT 1")
+        # A debtor's, of whom there are so many that none pays twice soon; replication would put a creditor's right.
+        [row] = server.query("SELECT account, amount FROM payments.balances ORDER BY account DESC LIMIT 1")
         change = f"UPDATE payments.balances SET amount = %s WHERE account = '{row['account']}'"  # noqa: S608
         with server.connect() as connection, connection.cursor() as cursor:
             cursor.execute("SET SESSION sql_log_bin = 0")

@@ -166,7 +166,7 @@ class World:
                 self.aws.client("elbv2"),
                 rule_arn=self.resources.rule_arn,
                 target_groups=self.resources.target_groups,
-                tell=lambda weights: self.note("weights", f"weights {_shown(weights)}", weights),
+                tell=lambda weights, at: self.note("weights", f"weights {_shown(weights)}", weights, at=self.at(at)),
             )
         )
         self.metrics = stack.enter_context(
@@ -306,7 +306,7 @@ class World:
             function.orders = {}
         for server in self.databases.chain:
             server.start()
-        self.databases.chain.start_replication()
+        self.resume_replication()
         self.databases.set_writer(None)
         self.wait_caught_up()
         self.databases.clear()
@@ -323,12 +323,34 @@ class World:
         self.wait_for(lambda: self.records == {"legacy": 100 - aws, "aws": aws}, "name servers follow")
         self.metrics.forget()
 
+    def resume_replication(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
+        """Start every direction that stands still, until all of them run.
+
+        A server that comes back after a crash refuses its neighbour as long as it has not received what the neighbour
+        had from it and passed on; then it has to be asked again.
+
+        Raises:
+            TimeoutError: not in time.
+        """
+
+        def all_run() -> bool:
+            running = True
+            for replication in self.databases.chain.replications:
+                status = replication.status()
+                if not status.get("Slave_IO_Running") == status.get("Slave_SQL_Running") == "Yes":
+                    running = False
+                    replication.start()
+            return running
+
+        self.wait_for(all_run, "replication runs in every direction", timeout_seconds, pause_seconds=0.2)
+
     def wait_caught_up(self, timeout_seconds: float = CAUGHT_UP_SECONDS) -> None:
         """Return once what was committed anywhere before has been applied everywhere.
 
         Raises:
             ReplicationError: not in time.
         """
+        self.resume_replication()
         chain = self.databases.chain
         # All directions at once, and once more for what has to go on from the middle of the chain.
         for _ in range(len(chain.names) - 1):
@@ -344,7 +366,9 @@ class World:
         self.services[side][number] = process
         self.balancer.set_target(side, number, process.port)
 
-    def wait_for(self, condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0) -> float:
+    def wait_for(
+        self, condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0, *, pause_seconds: float = 0.02
+    ) -> float:
         """Return once it holds; the seconds that it took.
 
         Raises:
@@ -354,7 +378,7 @@ class World:
         while not condition():
             if time.monotonic() - began > timeout_seconds:
                 raise TimeoutError(f"not within {timeout_seconds:g} s: {what}")
-            time.sleep(0.02)
+            time.sleep(pause_seconds)
         return time.monotonic() - began
 
     def versions(self) -> dict[str, str]:

@@ -26,6 +26,8 @@ PAYMENTS_HOST: Final = "api.payments.test"
 LOAD_BALANCER: Final = "app/payments/1"
 START_TIMEOUT_SECONDS: Final = 30.0
 DNS_TTL_SECONDS: Final = 60
+SLOWER_THAN_SECONDS: Final = 2.0
+"""The objective: a busy machine answers some requests of a healthy service in more than one second."""
 
 
 class AwsProcess:
@@ -275,7 +277,7 @@ class Resources:
             "ROTATED_SECRET_ARNS": json.dumps([arn for pair in self.secrets.values() for arn in pair.values()]),
             "VERDICT_PARAMETER": "/cutover/verdict",
             "PLAN_PARAMETERS": json.dumps(dict.fromkeys(directions, "/cutover/plan")),
-            "SLOWER_THAN_SECONDS": "1",
+            "SLOWER_THAN_SECONDS": f"{SLOWER_THAN_SECONDS:g}",
             "FIRST_WRITER": chain[0],
             "METRIC_NAMESPACE": "payments/cutover",
             "BACKUP_VAULT": "vault",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -224,13 +225,16 @@ def mend(world: World) -> None:
         function.orders = {}
     for server in world.databases.chain:
         server.start()
-    world.databases.chain.start_replication()
+    world.resume_replication()
 
 
 def _summary(judgement: Judgement, broken: Sequence[str]) -> str:
     counted = judgement.figures
     pauses = ", ".join(f"{each.old} to {each.new} {each.pause_ms:.0f} ms" for each in judgement.crossings[:4])
     said = f"{counted.sent} payments, {counted.failed} failed, {counted.lost} lost"
+    if counted.raw_failures:
+        kinds = Counter(" ".join(failure.split()[1:]) for each in judgement.paid for failure in each.failures)
+        said += f", attempts that failed: {', '.join(f'{count} {kind}' for kind, count in kinds.most_common(4))}"
     if pauses:
         said += f", writes paused {pauses}"
     return f"{said}; broken: {', '.join(broken)}" if broken else said
