@@ -129,6 +129,7 @@ REFUSALS: Sequence[Refusal] = (
         change={"backup": {"vault_lock": {"min_retention_days": 14, "max_retention_days": 35}}},
     ),
     Refusal(rule="_backup_keeps_the_clusters_retention", change={"backup": {"retention_days": 14}}),
+    Refusal(rule="_somebody_is_told", change={"alarms": {"emails": []}}),
 )
 """One example for each check over several values."""
 
