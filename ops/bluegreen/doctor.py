@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
@@ -187,13 +187,17 @@ def _connections(stage: Stage) -> Sequence[Found]:
     return found or [(f"all {len(ours)} endpoints of DMS answer", "")]
 
 
-def _vpc_endpoints(stage: Stage) -> Sequence[Found]:
+def _endpoints_of(stage: Stage) -> list[dict[str, Any]]:
     pages = (
         stage.aws.client("ec2")
         .get_paginator("describe_vpc_endpoints")
         .paginate(Filters=[{"Name": "vpc-id", "Values": [stage.parameter("cutover/vpc-id")]}])
     )
-    endpoints = [each for page in pages for each in page["VpcEndpoints"]]
+    return [each for page in pages for each in page["VpcEndpoints"]]
+
+
+def _vpc_endpoints(stage: Stage) -> Sequence[Found]:
+    endpoints = _endpoints_of(stage)
     if not endpoints:
         return [("the VPC has no endpoints, so no function reaches AWS", "deploy the stage again")]
     found = [
@@ -218,17 +222,23 @@ def _dms_roles(stage: Stage) -> Sequence[Found]:
     return found or [("the roles that DMS looks for exist", "")]
 
 
-def _quotas(stage: Stage) -> Sequence[Found]:
-    needed = {"Fargate vCPUs": _vcpus(stage), "elastic IP addresses": float(ZONES)}
-    found: list[Found] = []
-    for name, (service, code) in QUOTAS.items():
+def _quota(name: str, needed: Callable[[Stage], float]) -> Callable[[Stage], Sequence[Found]]:
+    service, code = QUOTAS[name]
+
+    def check(stage: Stage) -> Sequence[Found]:
         quota = stage.aws.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]
-        value, need = float(quota["Value"]), needed.get(name)
-        if need is not None and value < need:
-            found.append(
-                (f"{name}: {value:g} are allowed, and this stage needs {need:g}", "ask for more in Service Quotas")
-            )
-    return found or [("quotas suffice for this stage", "")]
+        value, need = float(quota["Value"]), needed(stage)
+        if value < need:
+            return [
+                (f"{value:g} {name} are allowed, and this stage alone needs {need:g}", "ask for more in Service Quotas")
+            ]
+        return [(f"{value:g} {name} are allowed, and this stage needs {need:g}", "")]
+
+    return check
+
+
+def _interface_endpoints(stage: Stage) -> float:
+    return float(sum(each.get("VpcEndpointType") == "Interface" for each in _endpoints_of(stage)))
 
 
 def _vcpus(stage: Stage) -> float:
@@ -280,7 +290,9 @@ _CHECKS: Final[Sequence[tuple[str, Callable[[Stage], Sequence[Found]]]]] = (
     ("DMS endpoints", _connections),
     ("DMS roles", _dms_roles),
     ("VPC endpoints", _vpc_endpoints),
-    ("quotas", _quotas),
+    ("quota of vCPUs", _quota("Fargate vCPUs", _vcpus)),
+    ("quota of addresses", _quota("elastic IP addresses", lambda _: float(ZONES))),
+    ("quota of endpoints", _quota("interface endpoints in a VPC", _interface_endpoints)),
     ("permission to call", _calls),
     ("permission to order", _orders),
 )

@@ -376,7 +376,8 @@ def doctor(found: d.Doctor) -> RenderableType:
     made = table("check", "result", "found", "next step")
     styles = {"ok": GOOD, "problem": BAD, "unknown": WARN}
     for each in found.checks:
-        made.add_row(each.name, Text(each.result, style=styles[each.result]), each.found, each.next_step)
+        found_words = " ".join(short_alarm(word) for word in each.found.split(" "))
+        made.add_row(each.name, Text(each.result, style=styles[each.result]), found_words, each.next_step)
     problems = sum(each.result == "problem" for each in found.checks)
     unknown = sum(each.result == "unknown" for each in found.checks)
     summary = (

@@ -40,7 +40,9 @@ def test_it_looks_at_everything_and_changes_nothing(stage: OperatorStage) -> Non
         "DMS endpoints",
         "DMS roles",
         "VPC endpoints",
-        "quotas",
+        "quota of vCPUs",
+        "quota of addresses",
+        "quota of endpoints",
         "permission to call",
         "permission to order",
     }
@@ -134,7 +136,7 @@ def test_a_vpc_without_endpoints(stage: OperatorStage) -> None:
     [
         ("lambda:InvokeFunction", "permission to call"),
         ("dynamodb:PutItem", "permission to order"),
-        ("servicequotas:GetServiceQuota", "quotas"),
+        ("servicequotas:GetServiceQuota", "quota of vCPUs"),
         ("iam:GetRole", "DMS roles"),
         ("ec2:DescribeVpcEndpoints", "VPC endpoints"),
         ("dms:DescribeConnections", "DMS endpoints"),
