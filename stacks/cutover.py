@@ -30,7 +30,7 @@ from stacks.chain import LEGACY, DatabaseChain
 from stacks.compute import ComputeStack
 from stacks.config import Alarms, Color, Domain, LegacyDatabase
 from stacks.front_door import FrontDoorStack
-from stacks.observability import ObservabilityStack
+from stacks.observability import ObservabilityStack, cutover_namespace
 from stacks.replication import ReplicationStack
 from stacks.routing import RoutingStack
 from stacks.security import Keys
@@ -134,7 +134,7 @@ class CutoverStack(cdk.NestedStack):
         log_retention_days: int,
     ) -> None:
         super().__init__(scope, construct_id, description="Functions, state machine and alarms of the cutover")
-        self._namespace = f"{prefix}/cutover"
+        self._namespace = cutover_namespace(prefix)
         machine = f"{prefix}-cutover"
         self.topic = NotificationTopic(
             self,

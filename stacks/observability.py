@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import aws_cdk as cdk
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -26,6 +26,11 @@ BLOCKED_REQUESTS = 500
 
 HALF = 12
 """Half the width of a dashboard, in grid columns."""
+
+
+def cutover_namespace(prefix: str) -> str:
+    """Namespace in which the reconciler tells of the cutover."""
+    return f"{prefix}/cutover"
 
 
 class ObservabilityStack(cdk.NestedStack):
@@ -56,6 +61,7 @@ class ObservabilityStack(cdk.NestedStack):
         load_balancer: elbv2.ApplicationLoadBalancer,
         target_groups: Mapping[Color, elbv2.ApplicationTargetGroup],
         databases: Mapping[Color, PaymentDatabase],
+        chain: Sequence[str],
         tasks: Mapping[Direction, dms.CfnReplicationTask],
         replication_instance: str,
         rotations: Mapping[Color, lambda_.IFunction],
@@ -121,7 +127,7 @@ class ObservabilityStack(cdk.NestedStack):
             environment.composite.add_alarm_action(rolled_back, told)
             environment.composite.add_ok_action(told)
         self.legacy_health.add_alarm_action(rolled_back)
-        self._dashboard(prefix, load_balancer, every)
+        self._dashboard(prefix, load_balancer, chain, every)
 
     def _environment(
         self,
@@ -208,7 +214,11 @@ class ObservabilityStack(cdk.NestedStack):
         )
 
     def _dashboard(
-        self, prefix: str, load_balancer: elbv2.ApplicationLoadBalancer, alarms: list[cloudwatch.Alarm]
+        self,
+        prefix: str,
+        load_balancer: elbv2.ApplicationLoadBalancer,
+        chain: Sequence[str],
+        alarms: list[cloudwatch.Alarm],
     ) -> None:
         environments = tuple(self.environments.values())
         tasks = tuple(self.replication.values())
@@ -223,6 +233,20 @@ class ObservabilityStack(cdk.NestedStack):
                 alarms=[each.composite for each in environments],
             ),
             cloudwatch.AlarmStatusWidget(title="Alarms", width=HALF, height=3, alarms=list(alarms)),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Who should serve: weights in percent",
+                *(
+                    _told(prefix, "WeightPercent", Side=side)
+                    for side in ("legacy", "aws", *(color.value for color in Color))
+                ),
+            ),
+            _graph(
+                "Who should write, and whether a cutover is under way",
+                *(_told(prefix, "Writer", Database=name) for name in chain),
+                *(_told(prefix, name) for name in ("CutoverUnderWay", "CutoverStuck", "DriftCorrected")),
+            ),
         )
         dashboard.add_widgets(
             _graph("Requests a minute", *(each.target_metric("RequestCount", "Sum") for each in environments)),
@@ -277,6 +301,17 @@ class ObservabilityStack(cdk.NestedStack):
                 *(each.database_metric("DatabaseConnections", "Maximum") for each in environments),
             ),
         )
+
+
+def _told(prefix: str, name: str, **dimensions: str) -> cloudwatch.Metric:
+    """What the reconciler tells of the cutover every minute."""
+    return cloudwatch.Metric(
+        namespace=cutover_namespace(prefix),
+        metric_name=name,
+        dimensions_map=dimensions,
+        statistic="Maximum",
+        period=cdk.Duration.minutes(1),
+    )
 
 
 def _graph(title: str, *metrics: cloudwatch.IMetric) -> cloudwatch.GraphWidget:

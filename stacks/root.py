@@ -130,6 +130,7 @@ class PaymentsStack(cdk.Stack):
             load_balancer=front_door.load_balancer,
             target_groups=front_door.target_groups,
             databases=database.databases,
+            chain=chain.databases,
             tasks=replication.tasks,
             replication_instance=replication.instance_identifier,
             rotations=database.rotations,

@@ -199,6 +199,7 @@ class CutoverFunctions(Construct):
                 **told,
                 **levers,
                 "FIRST_WRITER": surroundings.chain[0],
+                "CHAIN": json.dumps(list(surroundings.chain)),
                 "METRIC_NAMESPACE": surroundings.metric_namespace,
             },
             one_at_a_time=True,

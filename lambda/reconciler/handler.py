@@ -39,8 +39,12 @@ def lambda_handler(event: Mapping[str, Any], context: object) -> dict[str, Any]:
     )
     if run is not None and stuck is not None:
         _tell_stuck(wiring, run, stuck, now=time.time())
-    _count(wiring, "DriftCorrected", len(drifts))
-    _count(wiring, "CutoverStuck", int(stuck is not None))
+    counts = {
+        ("DriftCorrected", "", ""): len(drifts),
+        ("CutoverStuck", "", ""): int(stuck is not None),
+        ("CutoverUnderWay", "", ""): int(run is not None and not run.phase.is_over),
+    }
+    _put(wiring, {**counts, **_pointers(wiring)})
     return {"drifts": [drift.sentence for drift in drifts], "stuck": stuck}
 
 
@@ -65,8 +69,28 @@ def _tell_stuck(wiring: Wiring, run: Run, stuck: str, *, now: float) -> None:
         wiring.runs().write(replace(run, stuck_told_at=now))
 
 
-def _count(wiring: Wiring, metric: str, value: int) -> None:
+def _pointers(wiring: Wiring) -> dict[tuple[str, str, str], int]:
+    """Where the three pointers stand, for the dashboard."""
+    desired = wiring.desired().read()
+    if desired is None:
+        return {}
+    weights = {
+        ("WeightPercent", "Side", side): weight for side, weight in {**desired.weights, **desired.records}.items()
+    }
+    writers = {("Writer", "Database", name): int(name == desired.writer) for name in wiring.settings.listing("CHAIN")}
+    return {**weights, **writers}
+
+
+def _put(wiring: Wiring, values: Mapping[tuple[str, str, str], int]) -> None:
+    """Args: values: by metric, dimension and the dimension's value; without a dimension these two are empty."""
     wiring.aws("cloudwatch").put_metric_data(
         Namespace=wiring.settings.text("METRIC_NAMESPACE"),
-        MetricData=[{"MetricName": metric, "Value": value, "Unit": "Count"}],
+        MetricData=[
+            {
+                "MetricName": metric,
+                "Dimensions": [{"Name": dimension, "Value": which}] if dimension else [],
+                "Value": value,
+            }
+            for (metric, dimension, which), value in values.items()
+        ],
     )

@@ -167,7 +167,15 @@ def emitted(synthesis: Synthesis) -> set[tuple[str, tuple[tuple[str, str], ...]]
         # A function sends metrics of its own into the namespace that its policy names.
         for place, actions in permissions_of(synthesis.app, holder).on.items():
             if "cloudwatch:PutMetricData" in actions:
-                found.add((place.partition("cloudwatch:namespace=")[2].rstrip("]"), ()))
+                namespace = place.partition("cloudwatch:namespace=")[2].rstrip("]")
+                found.add((namespace, ()))
+                # Of the reconciler, whose test says which dimensions it sends.
+                found |= {(namespace, (("Side", side),)) for side in ("legacy", "aws", "blue", "green")}
+                [chain] = [
+                    plain(each["Environment.Variables.CHAIN"])
+                    for each in synthesis.every("AWS::Lambda::Function", "Cutover/Functions/Reconciler")
+                ]
+                found |= {(namespace, (("Database", name),)) for name in json.loads(chain)}
     for acl in synthesis.every("AWS::WAFv2::WebACL"):
         name = str(plain(acl["VisibilityConfig.MetricName"]))
         found.add(("AWS/WAFV2", (("Region", "us-east-1"), ("Rule", "ALL"), ("WebACL", name))))
@@ -409,6 +417,21 @@ def test_an_operator_sees_which_database_writes_and_how_busy_it_is(prod: Synthes
 )
 def test_an_operator_sees_lag_and_validation_of_every_task(staging: Synthesis, task: str, name: str) -> None:
     assert (name, f"payments-staging-{task}") in shown(staging)
+
+
+@pytest.mark.parametrize("side", ["legacy", "aws", "blue", "green"])
+def test_an_operator_sees_who_should_serve(prod: Synthesis, side: str) -> None:
+    assert ("WeightPercent", side) in shown(prod)
+
+
+def test_an_operator_sees_who_should_write(staging: Synthesis) -> None:
+    assert {value for name, value in shown(staging) if name == "Writer"} == {"legacy", "blue", "green"}
+
+
+def test_what_the_reconciler_tells_of_the_cutover_is_on_the_dashboard(prod: Synthesis) -> None:
+    named = {each.name for each in dashboard_metrics(prod) if each.namespace == "payments-prod/cutover"}
+
+    assert named == {"WeightPercent", "Writer", "CutoverUnderWay", "CutoverStuck", "DriftCorrected"}
 
 
 def test_an_operator_sees_every_alarm(either: Synthesis) -> None:

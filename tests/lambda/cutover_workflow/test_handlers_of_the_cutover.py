@@ -454,6 +454,21 @@ class TestReconciler:
         stuck = reconciler({}, Context())["stuck"]
         assert stuck.startswith("Cutover cutover-7 is preparing and nobody has looked at it for 60 minutes")
 
+    def test_it_tells_where_the_pointers_stand(self, deployed: Deployed) -> None:
+        begin()
+        reconciler({}, Context())
+        found = deployed.aws.shared_client("cloudwatch").list_metrics(
+            Namespace=deployed.environment["METRIC_NAMESPACE"]
+        )
+        named = {(each["MetricName"], *(pair["Value"] for pair in each["Dimensions"])) for each in found["Metrics"]}
+        assert named == {
+            ("DriftCorrected",),
+            ("CutoverStuck",),
+            ("CutoverUnderWay",),
+            *(("WeightPercent", side) for side in ("blue", "green", "legacy", "aws")),
+            *(("Writer", name) for name in json.loads(deployed.environment["CHAIN"])),
+        }
+
     def test_with_nothing_to_do_it_says_nothing(self, deployed: Deployed) -> None:
         assert reconciler({}, Context()) == {"drifts": [], "stuck": None}
 
