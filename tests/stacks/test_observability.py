@@ -171,10 +171,8 @@ def emitted(synthesis: Synthesis) -> set[tuple[str, tuple[tuple[str, str], ...]]
                 found.add((namespace, ()))
                 # Of the reconciler, whose test says which dimensions it sends.
                 found |= {(namespace, (("Side", side),)) for side in ("legacy", "aws", "blue", "green")}
-                [chain] = [
-                    plain(each["Environment.Variables.CHAIN"])
-                    for each in synthesis.every("AWS::Lambda::Function", "Cutover/Functions/Reconciler")
-                ]
+                reconciler = synthesis.the("AWS::Lambda::Function", "Cutover/Functions/Reconciler/")
+                chain = plain(reconciler["Environment.Variables.CHAIN"])
                 found |= {(namespace, (("Database", name),)) for name in json.loads(chain)}
     for acl in synthesis.every("AWS::WAFv2::WebACL"):
         name = str(plain(acl["VisibilityConfig.MetricName"]))
