@@ -53,6 +53,8 @@ RECORDED_ONLY: Final = (
 )
 """Types that no service here can create: they are in the stack, have an id, and do nothing."""
 
+NESTED_STACK: Final = "AWS::CloudFormation::Stack"
+
 ALARM_SECONDS: Final = 2.0
 """How often alarms look at their metrics without being told of a new value."""
 
@@ -71,6 +73,7 @@ class Provisioner:
         delete: gets the physical id and the properties.
         update: changes it in place: gets the physical id and the new properties, and returns the attributes.
         create_only: properties whose change makes a new resource; all of them when there is no ``update``.
+        sends_all: a change of the tags sends the other properties again, too.
     """
 
     def __init__(
@@ -80,11 +83,13 @@ class Provisioner:
         *,
         update: Callable[[str, Properties], dict[str, Any]] | None = None,
         create_only: tuple[str, ...] = (),
+        sends_all: bool = False,
     ) -> None:
         self._create = create
         self._delete = delete
         self._update = update
         self._create_only = create_only
+        self._sends_all = sends_all
 
     def handlers(self) -> dict[str, Any]:
         """The entry of ministack's table."""
@@ -97,7 +102,7 @@ class Provisioner:
 
     def _change(self, physical_id: str, old: Properties, new: Properties, stack: str, logical_id: str) -> Created:
         changed = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
-        if changed <= _TAGS:
+        if changed <= _TAGS and not self._sends_all:
             return physical_id, {}
         if self._update is None or changed & set(self._create_only):
             # The engine deletes the one before when the update is through, as CloudFormation does.
@@ -121,6 +126,7 @@ def tell_provisioners(settings: Settings) -> None:
     table.update({name: provisioner.handlers() for name, provisioner in ours.items()})
     _delete_nested_stacks_by_policy(table)
     _keep_attributes_in_nested_stacks()
+    _tell_of_stacks()
     _refer_to_secrets_by_arn(table)
     _lead_clusters_to_servers(table, settings)
     _let_functions_trust(table, settings.ca_path)
@@ -333,6 +339,8 @@ class BalancerTypes:
                 lambda arn, _: self._elbv2.delete_rule(RuleArn=arn),
                 update=self._update_rule,
                 create_only=("ListenerArn",),
+                # The worst that CloudFormation may do to weights that were shifted.
+                sends_all=True,
             ),
         }
 
@@ -575,11 +583,11 @@ def _delete_nested_stacks_by_policy(table: dict[str, Any]) -> None:
                 event("DELETE_COMPLETE")
             del resources[logical_id]
         stack["StackStatus"] = "DELETE_FAILED" if failed else "DELETE_COMPLETE"
-        stacks._add_event(physical_id, name, name, "AWS::CloudFormation::Stack", stack["StackStatus"])
+        stacks._add_event(physical_id, name, name, NESTED_STACK, stack["StackStatus"])
         if failed:
             raise ValueError(f"The following resource(s) failed to delete: [{', '.join(failed)}].")
 
-    table["AWS::CloudFormation::Stack"] = {**table["AWS::CloudFormation::Stack"], "delete": delete}
+    table[NESTED_STACK] = {**table[NESTED_STACK], "delete": delete}
 
 
 def _keep_attributes_in_nested_stacks() -> None:
@@ -605,6 +613,38 @@ def _keep_attributes_in_nested_stacks() -> None:
         return updated, found if found or updated != physical_id else (attributes or {})
 
     provisioners._update_resource = update
+
+
+def _tell_of_stacks() -> None:
+    """EventBridge hears of the status of every stack, nested ones too."""
+    from ministack.services import eventbridge
+    from ministack.services.cloudformation import stacks
+
+    ministacks = stacks._add_event
+
+    def add(
+        stack_id: str,
+        stack_name: str,
+        logical_id: str,
+        kind: str,
+        status: str,
+        reason: str = "",
+        physical_id: str = "",
+        detailed_status: str = "",
+    ) -> None:
+        ministacks(stack_id, stack_name, logical_id, kind, status, reason, physical_id, detailed_status)
+        if kind != NESTED_STACK or logical_id != stack_name:
+            return
+        detail = {"stack-id": stack_id, "status-details": {"status": status, "status-reason": reason}}
+        entry = {
+            "Source": "aws.cloudformation",
+            "DetailType": "CloudFormation Stack Status Change",
+            "Detail": json.dumps(detail),
+            "Resources": [stack_id],
+        }
+        eventbridge._put_events({"Entries": [entry]}, allow_aws_source=True)
+
+    stacks._add_event = add
 
 
 def _refer_to_secrets_by_arn(table: dict[str, Any]) -> None:

@@ -369,6 +369,22 @@ class LocalCloud(DeployedStage):
             self.__dict__.pop(name, None)
         return changed
 
+    def destroy(self) -> None:
+        """Take away the protection of load balancer and clusters, as a person would, and delete the stack.
+
+        Raises:
+            CdkError: see there.
+        """
+        elbv2, rds = self.client("elbv2"), self.client("rds")
+        for balancer in elbv2.describe_load_balancers()["LoadBalancers"]:
+            elbv2.modify_load_balancer_attributes(
+                LoadBalancerArn=balancer["LoadBalancerArn"],
+                Attributes=[{"Key": "deletion_protection.enabled", "Value": "false"}],
+            )
+        for cluster in rds.describe_db_clusters()["DBClusters"]:
+            rds.modify_db_cluster(DBClusterIdentifier=cluster["DBClusterIdentifier"], DeletionProtection=False)
+        self._cdk().destroy(self.folder / "cdk.out", self.stack_name)
+
     def _cdk(self) -> Cdk:
         return Cdk(environment=self.environment, folder=self.folder, tell=self.tell)
 

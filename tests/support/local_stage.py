@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import pymysql
 
-from cutover_state.journal import Journal
+from cutover_state.journal import Entry, Journal
 from cutover_state.run import Phase, Run, RunConflictError, RunStore
 from database_access.credentials import DatabaseSecret
 from rehearsal.local_aws import LocalCloud
@@ -97,12 +98,20 @@ class LocalStage:
                 runs.write(replace(found, order=order))
                 return
 
+    def journal(self) -> Sequence[Entry]:
+        """Of the cutover under way."""
+        table = self.cloud.state_table_name
+        return tuple(Journal(self._dynamodb, table_name=table, cutover_id=self.now.cutover_id, who="test").entries())
+
     def story(self) -> str:
         """Where the cutover is, and its journal."""
         run = self.now
         lines = [f"{run.phase.value}, {run.reason}, {run.position}"]
-        journal = Journal(self._dynamodb, table_name=self.cloud.state_table_name, cutover_id=run.cutover_id, who="test")
-        return "\n".join([*lines, *(f"{entry.what}: {entry.why}" for entry in journal.entries())])
+        return "\n".join([*lines, *(f"{entry.what}: {entry.why}" for entry in self.journal())])
+
+    def drifts(self) -> Sequence[str]:
+        """What the reconciler put right during the cutover."""
+        return [entry.why for entry in self.journal() if entry.what == "drift put right"]
 
     # What is true.
 
@@ -168,18 +177,34 @@ def project_with(folder: Path, change: Callable[[dict[str, Any]], None], *, proj
     return folder
 
 
-def with_resource(assembly: Path, target: Path, name: str, resource: Mapping[str, Any], *, stack: str) -> Path:
-    """A copy of an assembly whose root template has one resource more, the last to be made."""
+def edited(assembly: Path, target: Path, edits: Mapping[str, Callable[[dict[str, Any]], None]]) -> Path:
+    """A copy of an assembly with templates changed.
+
+    Args:
+        edits: changes of a template by a part of its file's name; the root template's is its whole name.
+    """
     shutil.copytree(assembly, target)
-    path = target / f"{stack}.template.json"
-    template = json.loads(path.read_text("utf-8"))
+    [assets] = target.glob("*.assets.json")
+    root = f"{assets.name.partition('.')[0]}.template.json"
+    # The root template last: it names the others, which get new names here.
+    for part in sorted({*edits, root}, key=root.startswith):
+        files = json.loads(assets.read_text("utf-8"))["files"]
+        [(name, path)] = [
+            (name, target / asset["source"]["path"])
+            for name, asset in files.items()
+            if part in asset["source"]["path"] and asset["source"]["path"].endswith(".template.json")
+        ]
+        template = json.loads(path.read_text("utf-8"))
+        edits.get(part, lambda _: None)(template)
+        path.write_text(json.dumps(template), "utf-8")
+        # Under its old name it counts as uploaded.
+        renamed = hashlib.sha256(path.read_bytes()).hexdigest()
+        for each in target.glob("*.json"):
+            each.write_text(each.read_text("utf-8").replace(name, renamed), "utf-8")
+    return target
+
+
+def last(template: dict[str, Any], name: str, resource: Mapping[str, Any]) -> None:
+    """Add a resource to the root template that is made after every nested stack."""
     nested = [each for each, found in template["Resources"].items() if found["Type"] == "AWS::CloudFormation::Stack"]
     template["Resources"][name] = {**resource, "DependsOn": nested}
-    path.write_text(json.dumps(template), "utf-8")
-    manifest = target / "manifest.json"
-    url = json.loads(manifest.read_text("utf-8"))["artifacts"][stack]["properties"]["stackTemplateAssetObjectUrl"]
-    old = url.rpartition("/")[2].partition(".")[0]
-    for each in (manifest, target / f"{stack}.assets.json"):
-        # Under its old name it counts as uploaded.
-        each.write_text(each.read_text("utf-8").replace(old, "f" * len(old)), "utf-8")
-    return target

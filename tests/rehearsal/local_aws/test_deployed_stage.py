@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from cutover_state.run import Phase
 from rehearsal.local_aws import CdkError
-from tests.support.local_stage import LocalStage, project_with, step, with_resource
+from tests.support.local_stage import LocalStage, edited, last, project_with, step
 from tests.support.synthesized import PROJECT
 
 pytestmark = pytest.mark.slow
@@ -27,32 +26,41 @@ GATE = {"question": "Switch the writer to green?", "timeout_seconds": LONG_SECON
 
 
 @pytest.fixture(scope="module")
-def assemblies(stage: LocalStage, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """Templates with a change that has nothing to do with traffic, and those with one besides that fails."""
-    folder = tmp_path_factory.mktemp("assemblies")
+def unrelated(stage: LocalStage, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The templates after a change of the configuration that has nothing to do with traffic."""
+    folder = tmp_path_factory.mktemp("unrelated")
 
     def change(local: dict[str, Any]) -> None:
         local["alarms"]["errors_percent"] = 3.0
 
     project = project_with(folder / "project", change, project=PROJECT)
-    unrelated = stage.cloud.synthesize(project, output=folder / "unrelated")
-    failing = with_resource(
-        unrelated,
-        folder / "failing",
-        "OfNoGroup",
-        {
-            "Type": "AWS::EC2::SecurityGroupIngress",
-            "Properties": {
-                "GroupId": "sg-00000000000000000",
-                "IpProtocol": "tcp",
-                "FromPort": 443,
-                "ToPort": 443,
-                "CidrIp": "10.0.0.0/8",
-            },
-        },
-        stack=stage.cloud.stack_name,
-    )
-    return {"unrelated": unrelated, "failing": failing}
+    return stage.cloud.synthesize(project, output=folder / "assembly")
+
+
+def let_it_fail(template: dict[str, Any]) -> None:
+    """A rule of a security group that does not exist: everything else is updated before."""
+    properties = {
+        "GroupId": "sg-00000000000000000",
+        "IpProtocol": "tcp",
+        "FromPort": 443,
+        "ToPort": 443,
+        "CidrIp": "10.0.0.0/8",
+    }
+    last(template, "OfNoGroup", {"Type": "AWS::EC2::SecurityGroupIngress", "Properties": properties})
+
+
+def raise_threshold(template: dict[str, Any]) -> None:
+    [alarm] = [each for name, each in template["Resources"].items() if name.startswith("BlueLatency")]
+    alarm["Properties"]["Threshold"] = 2
+
+
+def tag_weighted_rule(template: dict[str, Any]) -> None:
+    [rule] = [
+        each
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::ElasticLoadBalancingV2::ListenerRule" and each["Properties"]["Priority"] == 100
+    ]
+    rule["Properties"]["Tags"].append({"Key": "Team", "Value": "payments"})
 
 
 def test_resource_types_without_effect_are_told(stage: LocalStage) -> None:
@@ -121,46 +129,42 @@ def test_a_shift_reaches_the_listener_rule(at_25: LocalStage) -> None:
     assert at_25.writer == "blue"
 
 
-def test_an_unrelated_deployment_leaves_the_weights_alone(at_25: LocalStage, assemblies: Mapping[str, Path]) -> None:
-    assert at_25.cloud.deploy(assemblies["unrelated"])
+def test_an_unrelated_deployment_leaves_the_weights_alone(at_25: LocalStage, unrelated: Path) -> None:
+    assert at_25.cloud.deploy(unrelated)
 
     assert at_25.status() == "UPDATE_COMPLETE"
+    assert at_25.drifts() == []
     assert at_25.cloud.weights() == {"blue": 75, "green": 25}
 
 
 def test_a_failing_deployment_rolls_back_and_leaves_weights_writer_and_data_alone(
-    at_25: LocalStage, assemblies: Mapping[str, Path]
+    at_25: LocalStage, unrelated: Path, tmp_path: Path
 ) -> None:
     at_25.cloud.databases["blue"].query("INSERT INTO payments.balances VALUES ('before', 'EUR', 12.5)")
     at_25.cloud.databases.wait_caught_up()
     before = at_25.checksums()
+    failing = edited(
+        unrelated,
+        tmp_path / "failing",
+        {"Observability": raise_threshold, f"{at_25.cloud.stack_name}.template.json": let_it_fail},
+    )
 
     with pytest.raises(CdkError, match="OfNoGroup"):
-        at_25.cloud.deploy(assemblies["failing"])
+        at_25.cloud.deploy(failing)
 
     assert at_25.status() == "UPDATE_ROLLBACK_COMPLETE"
+    assert at_25.drifts() == []
     assert at_25.cloud.weights() == {"blue": 75, "green": 25}
     assert at_25.writer == "blue"
     assert at_25.checksums() == before
 
 
-def test_weights_that_were_reset_are_put_right_by_the_reconciler(at_25: LocalStage) -> None:
-    groups = at_25.cloud.target_groups
-    at_25.cloud.client("elbv2").modify_rule(
-        RuleArn=at_25.cloud.listener_rule_arn,
-        Actions=[
-            {
-                "Type": "forward",
-                "ForwardConfig": {
-                    "TargetGroups": [
-                        {"TargetGroupArn": groups["blue"], "Weight": 100},
-                        {"TargetGroupArn": groups["green"], "Weight": 0},
-                    ]
-                },
-            }
-        ],
-    )
+def test_weights_that_a_deployment_reset_are_put_right_by_the_reconciler(
+    at_25: LocalStage, unrelated: Path, tmp_path: Path
+) -> None:
+    assert at_25.cloud.deploy(edited(unrelated, tmp_path / "routing", {"Routing": tag_weighted_rule}))
 
+    at_25.wait_until(lambda: bool(at_25.drifts()), lambda: "nothing has drifted")
     at_25.wait_until(
         lambda: at_25.cloud.weights() == {"blue": 75, "green": 25}, lambda: f"weights {at_25.cloud.weights()}"
     )
@@ -199,4 +203,28 @@ def test_errors_after_the_switch_take_weights_and_writer_back(stage: LocalStage)
 
     assert stage.cloud.weights() == {"blue": 0, "green": 100}
     assert stage.writer == "green"
-    assert any(entry.startswith("roll back") or "rolled back" in entry for entry in stage.story().splitlines())
+    assert stage.now.before["writer"] == "green"
+
+
+def test_what_the_deployment_makes_is_gone_afterwards_but_for_what_it_retains(stage: LocalStage) -> None:
+    cloud = stage.cloud
+    table, secrets = cloud.state_table_name, list(cloud.application_secret_arns.values())
+    keys = cloud.client("kms").list_keys()["Keys"]
+
+    cloud.destroy()
+
+    assert [
+        each for each in cloud.client("lambda").list_functions()["Functions"] if "payments" in each["FunctionName"]
+    ] == []
+    assert cloud.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
+    assert cloud.client("elbv2").describe_target_groups()["TargetGroups"] == []
+    assert cloud.client("dms").describe_replication_tasks()["ReplicationTasks"] == []
+    assert cloud.client("rds").describe_db_clusters()["DBClusters"] == []
+    assert cloud.client("stepfunctions").list_state_machines()["stateMachines"] == []
+    assert cloud.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
+    assert stage.records() == {}
+    snapshots = cloud.client("rds").describe_db_cluster_snapshots()["DBClusterSnapshots"]
+    assert {each["DBClusterIdentifier"] for each in snapshots} == {"payments-local-blue", "payments-local-green"}
+    assert cloud.client("dynamodb").describe_table(TableName=table)["Table"]["TableStatus"] == "ACTIVE"
+    assert [cloud.client("secretsmanager").describe_secret(SecretId=arn)["ARN"] for arn in secrets] == secrets
+    assert cloud.client("kms").list_keys()["Keys"] == keys
