@@ -50,7 +50,8 @@ SIMULATED = (
     "Name servers: the clients draw by the weights of the records and keep the answer for the TTL",
     "Fargate: one process for each task; minutes of AWS pass faster",
 )
-_MATRICES = ("faults", "controls", "matrix")
+WIDTH = 160
+"""Of the tables, where the output is no terminal."""
 
 
 class InterruptedByUserError(Exception):
@@ -89,7 +90,8 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(record.to_json())
     else:
-        _show(record, Console())
+        output = Console()
+        _show(record, output if output.is_terminal else Console(width=WIDTH))
     if arguments.report != "-":
         path = Path(arguments.report)
         path.parent.mkdir(parents=True, exist_ok=True)

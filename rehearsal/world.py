@@ -30,7 +30,7 @@ from rehearsal.clock import Clock
 from rehearsal.control_plane.aws import DNS_TTL_SECONDS, AwsProcess, Resources
 from rehearsal.control_plane.deployed import Deployed, deployed
 from rehearsal.control_plane.plane import ControlPlane
-from rehearsal.databases import DatabaseChain, Software, obtain
+from rehearsal.databases import DatabaseChain, ReplicationError, Software, obtain
 from rehearsal.databases.pytest_plugin import memory_folder
 from rehearsal.metrics import AlarmRule, MetricsFeeder
 from rehearsal.payment_databases import PaymentDatabases, secret_text
@@ -306,9 +306,11 @@ class World:
             function.orders = {}
         for server in self.databases.chain:
             server.start()
-        self.resume_replication()
         self.databases.set_writer(None)
-        self.wait_caught_up()
+        try:
+            self.wait_caught_up()
+        except ReplicationError:
+            self._renew_replication()
         self.databases.clear()
         for side, processes in self.services.items():
             for number, process in enumerate(processes):
@@ -330,6 +332,7 @@ class World:
         had from it and passed on; then it has to be asked again.
 
         Raises:
+            ReplicationError: a row does not fit, which starting again does not mend.
             TimeoutError: not in time.
         """
 
@@ -337,6 +340,8 @@ class World:
             running = True
             for replication in self.databases.chain.replications:
                 status = replication.status()
+                if reason := status.get("Last_SQL_Error"):
+                    raise ReplicationError(f"{replication} has stopped: {reason}")
                 if not status.get("Slave_IO_Running") == status.get("Slave_SQL_Running") == "Yes":
                     running = False
                     replication.start()
@@ -357,6 +362,20 @@ class World:
             with ThreadPoolExecutor(len(chain.replications)) as pool:
                 for waiting in [pool.submit(each.wait_caught_up, timeout_seconds) for each in chain.replications]:
                     waiting.result()
+
+    def _renew_replication(self) -> None:
+        """Let every direction begin anew with what is written from now on."""
+        chain = self.databases.chain
+        for server in chain:
+            server.query("STOP ALL SLAVES")
+        for server in chain:
+            server.query("RESET MASTER")
+            server.query("SET GLOBAL gtid_slave_pos = ''")
+        for replication in chain.replications:
+            replication.configure()
+            if self.settings.delay_seconds:
+                replication.delay(self.settings.delay_seconds)
+        self.resume_replication()
 
     def replace_service(self, side: str, number: int) -> None:
         """Start a new process in the place of one that is gone."""

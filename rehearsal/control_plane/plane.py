@@ -51,6 +51,7 @@ class ControlPlane:
     Attributes:
         functions: by package.
         resources: what they work on.
+        is_reconciling: whether the schedule calls the reconciler.
     """
 
     def __init__(self, resources: Resources, *, deployed: Deployed, clock: Clock, folder: Path) -> None:
@@ -77,6 +78,7 @@ class ControlPlane:
         }
         self._reconciling: threading.Thread | None = None
         self.reconciler_failures = 0
+        self.is_reconciling = True
         self.drifts: list[str] = []
 
     def start(self) -> None:
@@ -266,6 +268,8 @@ class ControlPlane:
             self.clock.wait(MINUTE, self._closed)
             if self._closed.is_set():
                 return
+            if not self.is_reconciling:
+                continue
             try:
                 self.drifts += self.functions["reconciler"].call({})["drifts"]
             except FunctionError:

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from rehearsal.checks import Books, figures
 from rehearsal.client_process import ClientProcess, Paid
+from rehearsal.databases import ReplicationError
 from rehearsal.record import ComparisonRow
 from rehearsal.scenarios.common import drive, step
 from rehearsal.service_process import ServiceProcess
@@ -43,11 +44,16 @@ def compare(world: World, *, tell: Callable[[str], None] = lambda _: None) -> li
             world.reset(writer="legacy", aws=0)
         else:
             world.reset()
-        with world.load() as load:
-            time.sleep(STAY_SECONDS)
-            back_ms, remark = play(world, load)
-            time.sleep(STAY_SECONDS)
-            paid = load.stop()
+        # Whatever is set by hand would be put right within a minute.
+        world.plane.is_reconciling = method == OURS
+        try:
+            with world.load() as load:
+                time.sleep(STAY_SECONDS)
+                back_ms, remark = play(world, load)
+                time.sleep(STAY_SECONDS)
+                paid = load.stop()
+        finally:
+            world.plane.is_reconciling = True
         rows.append(_row(world, method, paid, back_ms, remark))
     world.reset()
     return rows
@@ -60,12 +66,18 @@ def longest_silence_ms(paid: Sequence[Paid]) -> float:
 
 
 def _row(world: World, method: str, paid: Sequence[Paid], back_ms: float | None, remark: str) -> ComparisonRow:
-    world.wait_caught_up()
+    stopped = ""
+    try:
+        world.wait_caught_up()
+    except ReplicationError as error:
+        stopped = str(error).partition(":")[0]
     writers = world.databases.admitting()
     books = Books.read(world.databases, writer=writers[0] if writers else "blue")
     counted = figures(paid, books)
     wrong = len(books.imbalances[books.writer])
     said = [remark] if remark else []
+    if stopped:
+        said.append(f"{stopped} on a row that does not fit")
     if wrong:
         said.append(f"{wrong} balances do not add up")
     return ComparisonRow(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from rehearsal.checks import BALANCED, CROSSED, EQUAL
 from rehearsal.client_process import ClientProcess
 from rehearsal.control_plane.plane import Cutover
 from rehearsal.control_plane.state_machine import End
+from rehearsal.databases import ReplicationError
 from rehearsal.faulty_service import FaultyService
 from rehearsal.record import FaultGroup, FaultResult
 from rehearsal.scenarios.common import Judgement, judge, longest_seconds
@@ -225,7 +226,8 @@ def mend(world: World) -> None:
         function.orders = {}
     for server in world.databases.chain:
         server.start()
-    world.resume_replication()
+    with suppress(ReplicationError):  # the judgement finds it, too
+        world.resume_replication()
 
 
 def _summary(judgement: Judgement, broken: Sequence[str]) -> str:
