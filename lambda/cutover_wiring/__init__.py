@@ -121,7 +121,10 @@ class Wiring:
                 executionArn=execution_arn, error="RolledBack", cause=reason[:32_000]
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] != "ExecutionDoesNotExist":
+            found = error.response["Error"]
+            # It may end by itself between the look at the run and this call.
+            ended = found["Code"] == "ValidationException" and "not running" in found.get("Message", "")
+            if found["Code"] != "ExecutionDoesNotExist" and not ended:
                 raise
 
 
