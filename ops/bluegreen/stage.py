@@ -24,6 +24,9 @@ REGION: Final = "us-east-1"
 LOCAL_STATE: Final = PROJECT / ".local" / "cloud.json"
 """What ``make deploy-local`` leaves behind: environment, outputs and process ids of the local AWS."""
 
+LOCAL_STATE_VARIABLE: Final = "BLUEGREEN_LOCAL_STATE"
+"""Where that file is instead, for a local AWS that somebody else runs."""
+
 LONGEST_CALL_SECONDS: Final = 650
 """A rollback may take ten minutes; a client that gave up earlier would not learn how it ended."""
 
@@ -74,7 +77,7 @@ def find_target(
         CommandError: it cannot be told, or the local AWS is not there.
     """
     if local:
-        return _local(state_file or LOCAL_STATE)
+        return _local(state_file or Path(os.environ.get(LOCAL_STATE_VARIABLE) or LOCAL_STATE))
     if project is None or stage is None:
         configured_project, configured_stage = _configured(folder, stage)
         project, stage = project or configured_project, stage or configured_stage
@@ -118,6 +121,16 @@ def _local(file: Path) -> Target:
         ) from None
     region = environment.get("AWS_DEFAULT_REGION", environment.get("AWS_REGION", REGION))
     return Target(path=path, region=region, local=True, environment=environment)
+
+
+def _clock_of(target: Target) -> dict[str, Callable[..., Any]]:
+    """A local AWS may run by a clock of its own, faster than ours: then its waits are that much shorter for us, too."""
+    if not target.local:
+        return {}
+    from rehearsal.clock import Clock
+
+    clock = Clock.of_environment()
+    return {} if clock is None else {"now": clock.now, "sleep": clock.wait}
 
 
 class Aws:
@@ -226,7 +239,7 @@ class Stage:
                 "(make deploy)",
                 exit_code=Exit.BAD_INPUT,
             )
-        return cls(target=target, aws=aws, parameters=found)
+        return cls(target=target, aws=aws, parameters=found, **_clock_of(target))
 
     def parameter(self, name: str) -> str:
         """A parameter of the stage.
