@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from docs.generate import configuration, costs, picture
+from docs.generate import command_line, configuration, costs, picture
 from docs.generate.synthesis import PROJECT, synthesize
 from policy.templates import App
 
@@ -14,6 +14,7 @@ COMMAND = "make docs"
 PICTURE = "docs/architecture.svg"
 COSTS = "docs/costs.md"
 CONFIGURATION = "docs/configuration.md"
+COMMAND_LINE = "docs/command-line.md"
 
 
 def render(folder: Path) -> dict[str, str]:
@@ -27,6 +28,7 @@ def of(app: App) -> dict[str, str]:
         PICTURE: picture.draw(app),
         COSTS: costs.document(app),
         CONFIGURATION: configuration.document(),
+        COMMAND_LINE: command_line.document(),
     }
 
 

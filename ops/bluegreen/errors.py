@@ -35,7 +35,7 @@ class Exit(IntEnum):
         """One line for the help."""
         return {
             Exit.DONE: "done, or there was nothing to do",
-            Exit.REFUSED: "refused or not confirmed, with the reasons; nothing was changed",
+            Exit.REFUSED: "refused, not confirmed, or not well: the reasons are given, and the command changed nothing",
             Exit.BAD_INPUT: "bad input; nothing was changed",
             Exit.FAILED: "AWS or a function failed; the message says what to do",
             Exit.NOT_ALLOWED: "a permission or credentials are missing; the message names the action and the resource",
