@@ -14,6 +14,7 @@ from typing import Final
 PROJECT: Final = Path(__file__).resolve().parents[2]
 CDK: Final = PROJECT / "node_modules" / ".bin" / "cdk"
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_OF_AN_ASSET: Final = re.compile(r": (start|success): (Building|Built|Publishing|Published) ")
 _LINES_KEPT: Final = 40
 
 
@@ -26,7 +27,7 @@ class Cdk:
     """Attributes:
     environment: where AWS is, and with which credentials.
     folder: its caches and output.
-    tell: takes every line that it says.
+    tell: takes every line that it says, but those on the single assets.
     """
 
     environment: Mapping[str, str]
@@ -92,7 +93,7 @@ class Cdk:
             assert process.stdout is not None
             for line in process.stdout:
                 clean = _COLOURS.sub("", line).rstrip()
-                if clean:
+                if clean and not _OF_AN_ASSET.search(clean):
                     said.append(clean)
                     self.tell(clean)
             status = process.wait()
@@ -110,7 +111,8 @@ class Cdk:
             **self.environment,
             # The environment's bin comes first, so that its Node.js and Python serve the command line.
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "HOME": str(self.folder),
+            # jsii unpacks the CDK once for all in the home folder, which takes longer than a synthesis.
+            "HOME": os.environ.get("HOME", str(self.folder)),
             "CDK_HOME": str(self.folder / "cdk-home"),
             "CDK_DISABLE_VERSION_CHECK": "1",
             "CDK_DISABLE_CLI_TELEMETRY": "true",

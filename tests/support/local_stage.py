@@ -195,7 +195,8 @@ def edited(assembly: Path, target: Path, edits: Mapping[str, Callable[[dict[str,
             if part in asset["source"]["path"] and asset["source"]["path"].endswith(".template.json")
         ]
         template = json.loads(path.read_text("utf-8"))
-        edits.get(part, lambda _: None)(template)
+        if part in edits:
+            edits[part](template)
         path.write_text(json.dumps(template), "utf-8")
         # Under its old name it counts as uploaded.
         renamed = hashlib.sha256(path.read_bytes()).hexdigest()
