@@ -116,6 +116,10 @@ bench-rehearse: $(VENV)/.dev ## Measure the highest rate without a failure, paus
 docs: $(VENV)/.dev ## Write the generated parts of the documentation: picture, configuration reference, costs.
 	$(BIN)/python -m docs.generate
 
+.PHONY: record-session
+record-session: $(VENV)/.dev ## Record a cutover and its rollback at the command line, on the local AWS: docs/session.svg.
+	$(BIN)/python -m docs.generate.session
+
 .PHONY: bench-synth
 bench-synth: $(VENV)/.dev ## Measure a synthesis against that of an empty CDK app (BENCH_ARGS=--json, --runs N).
 	$(BIN)/python -m benchmarks.bench_synth $(BENCH_ARGS)
