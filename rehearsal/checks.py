@@ -33,6 +33,7 @@ CROSSED = "the writer changes exactly once for each switch"
 ALONE = "never two writers"
 FOLLOWED = "traffic follows the weights"
 PAUSED = "writes pause no longer than allowed"
+REPLICATED = "replication runs both ways"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -385,6 +385,18 @@ class World:
         self.services[side][number] = process
         self.balancer.set_target(side, number, process.port)
 
+    def wait_fit(self, source: str, target: str, timeout_seconds: float = 30.0) -> None:
+        """Return once the preflight has nothing against a cutover: metrics of a moment ago count for a while.
+
+        Raises:
+            TimeoutError: it still has; the message says what.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        while reasons := self.plane.reasons_against(source, target):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{source} to {target} cannot begin: {'; '.join(reasons)}")
+            time.sleep(0.2)
+
     def wait_for(
         self, condition: Callable[[], bool], what: str, timeout_seconds: float = 30.0, *, pause_seconds: float = 0.02
     ) -> float:

@@ -61,6 +61,7 @@ class ControlPlane:
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
         self._number = 0
+        self._cutovers: list[Cutover] = []
         self.listeners: list[Callable[[str, str, Mapping[str, Any]], None]] = []
         self.functions = {
             name: Function(
@@ -104,6 +105,7 @@ class ControlPlane:
             stateMachineArn=self.resources.machine_arn, name=cutover_id, input="{}"
         )
         cutover = Cutover(cutover_id=cutover_id, arn=started["executionArn"], source=source, target=target)
+        self._cutovers.append(cutover)
         document = {
             "from": source,
             "to": target,
@@ -115,6 +117,11 @@ class ControlPlane:
         }
         self._spawn(lambda: self._execute(cutover, document), cutover_id)
         return cutover
+
+    def reasons_against(self, source: str, target: str) -> list[str]:
+        """What the preflight finds now, without beginning anything."""
+        event = {"from": source, "to": target, "requested_by": "rehearsal", "dry_run": True}
+        return list(self.functions["cutover_preflight"].call(event)["reasons"])
 
     def wait(self, cutover: Cutover, timeout_seconds: float) -> End:
         """How it ended.
@@ -176,6 +183,10 @@ class ControlPlane:
     def reset(self, *, weights: Mapping[str, int], records: Mapping[str, int], writer: str) -> None:
         """As if no cutover had ever been."""
         resources = self.resources
+        for cutover in self._cutovers:
+            if not cutover.done.is_set():
+                resources.aws.client("stepfunctions").stop_execution(executionArn=cutover.arn, cause="abandoned")
+        self._cutovers.clear()
         resources.throttle(False)
         resources.clear_state()
         resources.set_weights(weights)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rehearsal.checks import Books, Crossing, Figures, figures, promises
+from rehearsal.checks import REPLICATED, Books, Crossing, Figures, figures, promises
 from rehearsal.client_process import ClientProcess, Paid
 from rehearsal.control_plane.plane import Cutover
 from rehearsal.control_plane.state_machine import End
+from rehearsal.databases import ReplicationError
 from rehearsal.record import Promise
 from rehearsal.world import World
 
@@ -79,6 +80,7 @@ def longest_seconds(world: World, steps: int) -> float:
 
 def drive(world: World, source: str, target: str, plan: Mapping[str, Any], **request: Any) -> tuple[Cutover, End]:
     """A cutover from its beginning to its end."""
+    world.wait_fit(source, target)
     cutover = world.plane.begin(source, target, plan, **request)
     end = world.plane.wait(cutover, longest_seconds(world, len(plan["steps"])))
     world.read_journal(cutover.cutover_id)
@@ -91,21 +93,17 @@ def judge(
     *,
     switches: Sequence[tuple[str, str]],
     tolerated_failures: int = 0,
-    names: Sequence[str] | None = None,
     longest_pause_ms: float | None = None,
 ) -> Judgement:
-    """Stop the load, let replication catch up, and judge.
-
-    Args:
-        names: the databases that are compared; all of them by default.
-    """
+    """Stop the load, let replication catch up, and judge."""
     paid = load.stop()
-    writers = world.databases.admitting()
-    if names is None:
+    try:
         world.wait_caught_up()
-    names = names or world.databases.names
-    candidates = [name for name in writers if name in names] or list(names)
-    books = Books.read(world.databases, writer=candidates[0], names=names)
+        problem = ""
+    except (ReplicationError, TimeoutError) as error:
+        problem = str(error)[:200]
+    writers = world.databases.admitting() or list(world.databases.names)
+    books = Books.read(world.databases, writer=writers[0])
     if longest_pause_ms is None:
         longest_pause_ms = world.settings.delay_seconds * 1000 + PAUSE_BEYOND_LAG_MS
     found = promises(
@@ -118,5 +116,10 @@ def judge(
         began=world.began,
         ttl_seconds=world.ttl_seconds,
         tolerated_failures=tolerated_failures,
+    )
+    found.append(
+        Promise(
+            name=REPLICATED, kept=not problem, measured=problem or "every direction has caught up", allowed="running"
+        )
     )
     return Judgement(promises=found, figures=figures(paid, books), crossings=books.crossings, paid=paid)

@@ -40,13 +40,15 @@ class Stage:
     world: World
     load: ClientProcess
     switches: list[tuple[str, str]] = field(default_factory=list)
+    cutover: Cutover | None = None
     seen: list[str] = field(default_factory=list)
 
     # Driving.
 
     def begin(self, plan: Mapping[str, Any], source: str = "blue", target: str = "green", **request: Any) -> Cutover:
         """Start a cutover."""
-        return self.world.plane.begin(source, target, plan, **request)
+        self.cutover = self.world.plane.begin(source, target, plan, **request)
+        return self.cutover
 
     def until(self, phase: str, *, step: int = 1, timeout_seconds: float = PATIENCE_SECONDS) -> Run:
         """Return once the cutover stands in a phase of a step, counted from 1.
@@ -62,6 +64,9 @@ class Stage:
                     return run
             elif run is not None:
                 raise UnexpectedError(f"the cutover is {run.phase.value} before step {step} {phase}: {run.reason}")
+            elif self.cutover is not None and self.cutover.end is not None:
+                reasons = self.cutover.end.data.get("preflight", {}).get("reasons", ())
+                raise UnexpectedError(f"the cutover did not begin: {'; '.join(reasons)}")
             if time.monotonic() > deadline:
                 raise UnexpectedError(f"the cutover did not come to step {step} {phase}")
             time.sleep(0.02)
@@ -187,8 +192,9 @@ class Fault:
         try:
             with world.load(retries=self.retries, rate=self.rate) as load:
                 stage = Stage(world=world, load=load)
-                time.sleep(0.7)
+                time.sleep(0.5)
                 try:
+                    world.wait_fit("blue", "green")
                     self.play(stage)
                 except (UnexpectedError, TimeoutError) as error:
                     problem = str(error)
