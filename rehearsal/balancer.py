@@ -264,7 +264,7 @@ class Balancer:
 
     def take_answers(self) -> list[AnswerTime]:
         """All answers of targets since the last call."""
-        taken = []
+        taken: list[AnswerTime] = []
         while True:
             try:
                 words = self._log.recv(512).decode("ascii", "replace").split()

@@ -312,7 +312,7 @@ class Resources:
 
     def set_records(self, weights: Mapping[str, int]) -> None:
         """Set those of the DNS records."""
-        values = {
+        values: dict[str, dict[str, Any]] = {
             "legacy": {"TTL": DNS_TTL_SECONDS, "ResourceRecords": [{"Value": "192.0.2.10"}]},
             "aws": {
                 "AliasTarget": {

@@ -71,7 +71,7 @@ def _run_by(clock: Clock) -> None:
         _SLEEP(seconds if seconds < LONGEST_REAL_SLEEP_SECONDS else clock.ours(seconds))
 
     time.time = clock.now
-    time.sleep = sleep
+    time.sleep = sleep  # type: ignore[assignment]
 
 
 def _watch_statements() -> None:
@@ -92,12 +92,14 @@ def _watch_statements() -> None:
 def _sabotage(what: str) -> None:
     """Leave out a step of the protocol, for good."""
     from writer_switch import protocol
+    from writer_switch.decision import Action, Marker
+    from writer_switch.outcome import Check
 
     run: Any = protocol._Run
     steps: dict[Any, Callable[[Any], None]] = protocol._STEPS
 
     def no_drain(self: Any) -> None:
-        self._marker = protocol.Marker.ON_NEW
+        self._marker = Marker.ON_NEW
 
     def no_kill(self: Any) -> None:
         self._sessions_ended = True
@@ -113,18 +115,18 @@ def _sabotage(what: str) -> None:
 
     match what:
         case "no drain":
-            steps[protocol.Action.AWAIT_MARKER] = no_drain
+            steps[Action.AWAIT_MARKER] = no_drain
         case "no kill":
-            steps[protocol.Action.END_SESSIONS] = no_kill
+            steps[Action.END_SESSIONS] = no_kill
             # Whatever verifies the sessions afterwards would end them as well.
-            run._check_old_has_no_session = lambda self, facts: protocol.Check(
+            run._check_old_has_no_session = lambda self, facts: Check(
                 name="no session on the old", passed=True, finding="not looked at"
             )
-            run._check_nothing_committed = lambda self, facts: protocol.Check(
+            run._check_nothing_committed = lambda self, facts: Check(
                 name="nothing committed on the old", passed=True, finding="not looked at"
             )
         case "two writers":
-            steps[protocol.Action.FENCE] = no_fence
+            steps[Action.FENCE] = no_fence
         case other:
             raise ValueError(f"sabotage: {other!r}, allowed: {', '.join(SABOTAGES)}")
 

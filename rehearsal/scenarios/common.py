@@ -67,7 +67,7 @@ def environment_plan(*weights: int, switch_at: int = 50) -> dict[str, Any]:
 
 def front_door_plan(*weights: int, forward: bool = True) -> dict[str, Any]:
     """A plan between legacy and AWS: the writer switches while the legacy system has no traffic."""
-    slow = {"watch_seconds": DNS_WATCH_SECONDS, "deadline_seconds": DEADLINE_SECONDS}
+    slow: dict[str, Any] = {"watch_seconds": DNS_WATCH_SECONDS, "deadline_seconds": DEADLINE_SECONDS}
     steps = [step(weight, **slow) for weight in weights or (25, 50, 100)]
     switch = step(100 if forward else 0, switch_writer=True, **slow)
     return {"steps": [*steps, switch] if forward else [switch, *steps]}

@@ -22,6 +22,7 @@ DRAIN_TIMEOUT_MS = 5000.0
 FENCE = "ALTER USER"
 MARKER = "INSERT INTO blue_green_control.marker"
 
+AT_ONCE: Mapping[str, Any] = {"steps": [step(100, switch_writer=True)]}
 SWITCH_FIRST: Mapping[str, Any] = {"steps": [step(50, switch_writer=True), step(100)]}
 SHIFT_FIRST: Mapping[str, Any] = {"steps": [step(50), step(100, switch_writer=True)]}
 
@@ -115,7 +116,7 @@ def _replication_breaks_during_the_drain(stage: Stage) -> None:
     world = stage.world
     # The first marker is the announcement, the second one is awaited.
     stage.order("writer_switch", at=MARKER, when="before", remaining=1, pause_seconds=0.5)
-    cutover = stage.begin(SWITCH_FIRST)
+    cutover = stage.begin(AT_ONCE)
     world.wait_for(lambda: world.databases.admitting() == [], "blue is fenced")
     world.databases.chain.replication("blue", "green").stop()
     stage.fault("replication stops while the marker is on its way")
@@ -141,7 +142,7 @@ def _the_new_database_is_killed_before(stage: Stage) -> None:
 def _the_new_database_is_killed_during(stage: Stage) -> None:
     world = stage.world
     stage.order("writer_switch", at=MARKER, when="after", remaining=1, pause_seconds=0.3)
-    cutover = stage.begin(SWITCH_FIRST)
+    cutover = stage.begin(AT_ONCE)
     world.wait_for(lambda: world.databases.admitting() == [], "blue is fenced")
     world.databases.chain["green"].kill()
     stage.fault("green's database is killed during the drain")
@@ -210,7 +211,7 @@ def _the_new_writer_hangs(stage: Stage) -> None:
 def _the_switch_is_killed(stage: Stage, *, at: str, when: str, remaining: int, what: str) -> None:
     stage.order("writer_switch", at=at, when=when, remaining=remaining)
     stage.fault(f"the switch is killed {what}")
-    cutover = stage.begin(SWITCH_FIRST)
+    cutover = stage.begin(AT_ONCE)
     stage.succeeds(cutover)
     stage.switched()
     calls = stage.world.plane.functions["writer_switch"].calls
@@ -248,7 +249,7 @@ def _the_rollback_is_killed(stage: Stage) -> None:
 
 
 def _two_controllers(stage: Stage) -> None:
-    cutover = stage.begin(SWITCH_FIRST)
+    cutover = stage.begin(AT_ONCE)
     run = stage.until("switch")
     event = {"cutover_id": run.cutover_id, "from": "blue", "to": "green"}
     outcomes: list[str] = []
