@@ -7,11 +7,12 @@ are real ones. It takes minutes, so `make docs` leaves it out: `make record-sess
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +30,9 @@ from rehearsal.databases.software import obtain
 from tests.support.deployed_seat import PACE, Seat, deployed_seat, plan_file, watched
 
 PICTURE: Final = "docs/session.svg"
+SCENES: Final = "build/session.json"
+"""What was recorded, for drawing it anew: ``python -m docs.generate.session --redraw``."""
+
 COLUMNS: Final = 104
 TITLE: Final = "bluegreen: a cutover from blue to green, and back"
 
@@ -61,7 +65,7 @@ THEME: Final = TerminalTheme(
 # rich's own has fonts of another site in it, which no page of ours loads.
 FORMAT: Final = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg" role="img">
-<title>{title}</title>
+<title>TITLE</title>
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace;
 font-size: {char_height}px; line-height: {line_height}px; font-variant-east-asian: full-width; }}
@@ -117,11 +121,17 @@ def play(seat: Seat, folder: Path) -> Iterable[Scene]:
     seat.stage.wait_for_gate()
     yield scene("status")
     yield scene("approve", "--step", "3", "--yes")
-    seat.stage.wait_until(lambda: seat.cutover().step_phase == "watch", seat.stage.story)
+    seat.stage.wait_until(lambda: _counted(seat), seat.stage.story)
     yield scene("explain")
     yield scene("rollback", "--dry-run")
     yield scene("rollback", "--reason", "card network reports declines", "--yes")
     yield scene("history", "--cutover", seat.cutover().cutover_id, "--last", "8")
+
+
+def _counted(seat: Seat) -> bool:
+    """Whether the step that is watched has seen requests."""
+    evidence = seat.document("explain").evidence
+    return evidence is not None and evidence.requests > 0
 
 
 def prepare(seat: Seat, folder: Path) -> None:
@@ -149,7 +159,7 @@ def draw(scenes: Iterable[Scene]) -> str:
         # Lines are padded for the terminal; the picture needs no blanks.
         lines = [line.rstrip() for line in scene.shown.rstrip("\n").split("\n")]
         console.print(Text.from_ansi("\n".join(lines)))
-    return console.export_svg(title=TITLE, theme=THEME, code_format=FORMAT, unique_id="session")
+    return console.export_svg(title=TITLE, theme=THEME, code_format=FORMAT.replace("TITLE", TITLE), unique_id="session")
 
 
 def main() -> int:
@@ -159,10 +169,18 @@ def main() -> int:
         with deployed_seat(obtain(), folder) as seat:
             prepare(seat, folder)
             scenes = list(play(seat, folder))
+    (PROJECT / SCENES).parent.mkdir(exist_ok=True)
+    (PROJECT / SCENES).write_text(json.dumps([asdict(each) for each in scenes], indent=2) + "\n")
+    return redraw()
+
+
+def redraw() -> int:
+    """Draw what was recorded last."""
+    scenes = [Scene(**each) for each in json.loads((PROJECT / SCENES).read_text())]
     (PROJECT / PICTURE).write_text(draw(scenes))
     print(f"Written: {PICTURE}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(redraw() if sys.argv[1:] == ["--redraw"] else main())

@@ -24,9 +24,8 @@ from ops.bluegreen.views import at, cutover_now, drift, entry, shares
 T = TypeVar("T")
 READERS: Final = 8
 DECISIONS: Final = 5
-NOT_ASKED: Final = (
-    "a cutover is under way: its writer switch must not find its function busy; --ask-databases asks all the same"
-)
+NOT_ASKED: Final = "the databases are not asked while a cutover runs; --ask-databases asks"
+"""The function that asks them runs once at a time, and the cutover's own switch must not find it busy."""
 
 
 @dataclass

@@ -46,7 +46,17 @@ def error(failure: CommandError) -> RenderableType:
 
 def effects(lines: Iterable[str], title: str) -> RenderableType:
     """What a command changes."""
-    return Group(Text(title, style=HEAD), *(Text(f"  - {line}") for line in lines))
+    return Group(Text(title, style=HEAD), bullets(lines))
+
+
+def bullets(lines: Iterable[str]) -> RenderableType:
+    """Lines, each of which may wrap."""
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    for line in lines:
+        rows.add_row("  -", line)
+    return rows
 
 
 def table(*heads: str) -> Table:
@@ -157,7 +167,7 @@ def _cutover(cutover: d.Cutover | None) -> RenderableType:
         rows.add_row("order", Text(f"{cutover.order}, not looked at yet", style=WARN))
     if cutover.left is not None:
         rows.add_row("time left", Text(_left(cutover)))
-    rows.add_row("begun", Text(f"{clock(cutover.started_at)} UTC by {cutover.requested_by}"))
+    rows.add_row("begun", Text(f"{clock(cutover.started_at)} UTC by {who(cutover.requested_by)}"))
     if not cutover.over:
         rows.add_row("looked at", Text(f"{clock(cutover.looked_at)} UTC"))
     if cutover.next_step:
@@ -277,7 +287,7 @@ def entries(found: Sequence[d.Entry], *, wide: bool = True) -> RenderableType:
 
 def who(arn: str) -> str:
     """The person's or function's name without what is the same for all."""
-    return arn.rpartition("/")[2] if arn.startswith("arn:") else arn
+    return re.split("[/:]", arn)[-1] if arn.startswith("arn:") else arn
 
 
 def _why(each: d.Entry) -> str:
@@ -310,8 +320,7 @@ def plan(found: d.Plan) -> RenderableType:
         Text(""),
         made,
         Text(""),
-        Text("What is checked", style=HEAD),
-        *(Text(f"  - {each}") for each in found.checks),
+        effects(found.checks, "What is checked"),
     )
 
 
@@ -321,7 +330,7 @@ def preflight(found: d.Preflight) -> RenderableType:
         return Text.assemble(("Ready. ", GOOD), f"Nothing speaks against {found.source} to {found.target}.")
     return Group(
         Text.assemble(("Not ready. ", BAD), f"Against {found.source} to {found.target}:"),
-        *(Text(f"  - {each}") for each in found.reasons),
+        bullets(found.reasons),
     )
 
 
