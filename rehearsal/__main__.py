@@ -54,8 +54,8 @@ WIDTH = 160
 """Of the tables, where the output is no terminal."""
 
 
-class InterruptedByUserError(Exception):
-    """Somebody asked the rehearsal to end."""
+class InterruptedByUserError(BaseException):
+    """Somebody asked the rehearsal to end. No Exception, which a scenario would take for its own."""
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -156,11 +156,14 @@ class Balancer:
         folder: Path,
         software: HaproxySoftware | None = None,
         first: str | None = None,
+        started: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Args:
         groups: ports of the targets on the loopback interface, by target group.
         first: the group with all of the weight at the beginning; the first one by default.
+        started: is told the id of each process that is started.
         """
+        self._started = started
         self.software = software or obtain_haproxy()
         self.groups = tuple(groups)
         self.port = free_port()
@@ -200,6 +203,7 @@ class Balancer:
                     stderr=log,
                     start_new_session=True,
                 )
+            self._started(self._process.pid)
             deadline = time.monotonic() + START_TIMEOUT_SECONDS
             while True:
                 try:

@@ -8,7 +8,6 @@ All of it listens on the loopback interface, lives in processes of its own, and 
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +35,7 @@ from rehearsal.metrics import AlarmRule, MetricsFeeder
 from rehearsal.payment_databases import PaymentDatabases, secret_text
 from rehearsal.record import Event, EventKind, Sample
 from rehearsal.service_process import ServiceProcess
+from rehearsal.watchdog import Watchdog
 
 CHAIN = ("legacy", "blue", "green")
 SIDES = ("blue", "green")
@@ -111,6 +111,7 @@ class World:
         self._load: ClientProcess | None = None
         self._stack = stack
         self._note_lock = threading.Lock()
+        self._watchdog = stack.enter_context(Watchdog(folder))
         tell("starting three databases")
         chain = stack.enter_context(DatabaseChain.start(CHAIN, software=software, folder=memory_folder()))
         self.databases = PaymentDatabases.prepare(chain, writer="legacy")
@@ -150,6 +151,7 @@ class World:
                 module="rehearsal.legacy_system",
             )
         )
+        self._watchdog.watch(self.legacy.process_id)
         for service in (*self.services["blue"], *self.services["green"], self.legacy):
             service.wait_ready()
         self.balancer = stack.enter_context(
@@ -157,6 +159,7 @@ class World:
                 groups={side: [each.port for each in processes] for side, processes in self.services.items()},
                 folder=folder / "balancer",
                 software=haproxy,
+                started=self._watchdog.watch,
             )
         )
         self.balancer.wait_healthy(dict.fromkeys(SIDES, settings.targets))
@@ -209,7 +212,6 @@ class World:
         templates = deployed(settings.assembly)
         folder = Path(mkdtemp(prefix="rehearsal-", dir=memory_folder()))
         stack = ExitStack()
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             return cls(
                 settings,
@@ -421,7 +423,7 @@ class World:
         }
 
     def _service(self, side: str, number: int) -> ServiceProcess:
-        return self._stack.enter_context(
+        service = self._stack.enter_context(
             ServiceProcess(
                 secret_arns={name: pair["application"] for name, pair in self.secrets.items()},
                 database_ca=self.databases.chain.ca_path,
@@ -430,6 +432,8 @@ class World:
                 arguments=(f"--hold-seconds={self.settings.hold_seconds:g}", "--drain-seconds=1"),
             )
         )
+        self._watchdog.watch(service.process_id)
+        return service
 
     def _fire(self, name: str, reason: str) -> None:
         self.note("alarm", f"alarm {name}: {reason}")
