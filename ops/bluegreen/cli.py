@@ -450,10 +450,11 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _usage(error: click.ClickException) -> CommandError:
-    context = getattr(error, "ctx", None)
+    context: click.Context | None = getattr(error, "ctx", None)
     path = context.command_path if context else PROGRAM
     message = error.format_message()
-    if isinstance(error, click.exceptions.NoArgsIsHelpError) and isinstance(context.command, click.Group):
+    no_command = isinstance(error, click.exceptions.NoArgsIsHelpError)
+    if no_command and context is not None and isinstance(context.command, click.Group):
         message = f"Missing command, allowed: {', '.join(sorted(context.command.commands))}"
     return CommandError(message, next_step=f"{path} --help says what is allowed", exit_code=Exit.BAD_INPUT)
 

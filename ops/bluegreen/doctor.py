@@ -226,8 +226,9 @@ def _quota(name: str, needed: Callable[[Stage], float]) -> Callable[[Stage], Seq
     service, code = QUOTAS[name]
 
     def check(stage: Stage) -> Sequence[Found]:
+        need = needed(stage)
         quota = stage.aws.client("service-quotas").get_service_quota(ServiceCode=service, QuotaCode=code)["Quota"]
-        value, need = float(quota["Value"]), needed(stage)
+        value = float(quota["Value"])
         if value < need:
             return [
                 (f"{value:g} {name} are allowed, and this stage alone needs {need:g}", "ask for more in Service Quotas")

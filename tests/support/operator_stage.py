@@ -21,6 +21,7 @@ from uuid import uuid4
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.config import Config
 
 from cutover_controller.handler import lambda_handler as controller
@@ -114,7 +115,7 @@ class OperatorStage:
     def note(self, params: Mapping[str, Any], model: Any, **_: Any) -> None:
         self.calls.append(Call(service=model.service_model.service_name, operation=model.name, parameters=dict(params)))
 
-    def deny(self, request: Any, event_name: str, **_: Any) -> AWSResponse | None:
+    def deny(self, request: Any, event_name: str, **more: Any) -> AWSResponse | None:
         _, service, operation = event_name.split(".")
         for action, resource in self.denied.items():
             if action.partition(":")[2].removesuffix("Function") == operation:
@@ -131,23 +132,24 @@ class OperatorStage:
         if self.levers.live() != {Kind.ENVIRONMENT: weights, Kind.FRONT_DOOR: records}:
             self.levers.set(green=0, aws=100)
         self.canned.tasks.update(blue=(3, 3), green=(3, 3))
-        tasks = []
+        tasks: list[dict[str, Any]] = []
         for source, target in (("blue", "green"), ("green", "blue")):
             identifier = self.aws.create_replication_task().rpartition(":")[2]
             tasks.append({"identifier": identifier, "source": source, "target": target, "loads": source == "blue"})
         self.environment = {**self.environment, "REPLICATION_TASKS": json.dumps(tasks)}
         self.put_parameter("shared/replication-tasks", ",".join(each["identifier"] for each in tasks))
         self.lags()
-        for name in [*self.changed_alarms]:
-            self.alarm(name)
+        for alarm in [*self.changed_alarms]:
+            self.alarm(alarm)
         self.changed_alarms.clear()
-        for name in [*self.changed_parameters]:
-            self.put_parameter(name, "{}")
+        for parameter in [*self.changed_parameters]:
+            self.put_parameter(parameter, "{}")
         self.changed_parameters.clear()
         self.host.handlers.clear()
         self.host.handlers.update(HANDLERS)
-        for recorded in (self.calls, self.denied, self.host.calls):
-            recorded.clear()
+        self.calls.clear()
+        self.denied.clear()
+        self.host.calls.clear()
         for name, value in self.environment.items():
             set_variable(name, value)
 
@@ -345,7 +347,9 @@ def _refusal(service: str, action: str, resource: str, url: str) -> AWSResponse:
         )
     else:
         text = json.dumps({"__type": "AccessDeniedException", "message": message, "Message": message})
-    headers = {"x-amzn-errortype": "AccessDeniedException", "content-type": "application/x-amz-json-1.1"}
+    headers = HTTPHeaders()
+    headers["x-amzn-errortype"] = "AccessDeniedException"
+    headers["content-type"] = "application/x-amz-json-1.1"
     return AWSResponse(url, 403, headers, _Raw(text.encode()))
 
 
@@ -483,7 +487,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._session: boto3.Session | None = None
-        self._clients: dict[tuple[str, Any], Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
         self._stage: OperatorStage | None = None
 
     def watch(self, stage: OperatorStage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,7 +498,8 @@ class Sessions:
         if self._session is None:
             self._session = boto3.Session(region_name="us-east-1")
             self._session.events.register("before-parameter-build", self._note)
-            self._session.events.register("before-send", self._deny)
+            # What a handler of this event returns is taken for the answer.
+            self._session.events.register("before-send", self._deny)  # type: ignore[arg-type]
         self._stage = stage
         monkeypatch.setenv("COLUMNS", "160")
         monkeypatch.setattr("database_access.structured_log.configure", lambda: None)
@@ -504,11 +509,10 @@ class Sessions:
         """A client as the session makes it, made once."""
         assert self._session is not None
         # Nothing but the endpoint differs from stage to stage, and all stages have the same ones.
-        made = self._clients.get((service, config.read_timeout))
-        if made is None:
-            made = self._session.client(service, config=config)  # type: ignore[call-overload]  # any service
-            self._clients[service, config.read_timeout] = made
-        return made
+        key = (service, str(vars(config)["read_timeout"]))
+        if key not in self._clients:
+            self._clients[key] = self._session.client(service, config=config)  # type: ignore[call-overload]
+        return self._clients[key]
 
     def _note(self, **event: Any) -> None:
         if self._stage is not None:

@@ -70,7 +70,7 @@ def test_databases_that_do_not_answer(stage: OperatorStage) -> None:
 
 
 def test_two_writers(stage: OperatorStage) -> None:
-    answer = {"verdict": "several", "writer": None, "databases": {}, "failures": {}}
+    answer: dict[str, Any] = {"verdict": "several", "writer": None, "databases": {}, "failures": {}}
     stage.host.handlers["writer-switch"] = lambda event, context: answer
     assert problems(stage, "writer") == ["several databases admit writers"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -41,9 +42,9 @@ def test_tasks_that_run_are_left_alone_and_stopped_when_asked(stage: OperatorSta
 
 
 def test_what_failed_is_carried_from_call_to_call(stage: OperatorStage) -> None:
-    events: list[dict[str, Any]] = []
+    events: list[Mapping[str, Any]] = []
 
-    def answer(event: dict[str, Any], context: object) -> dict[str, Any]:
+    def answer(event: Mapping[str, Any], context: object) -> dict[str, Any]:
         events.append(event)
         left = {"tests": ["a"], "tasks": []}
         return {"tasks": {"a": "wait"}, "done": len(events) == 3, "retry": left}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from cutover_plan import Direction, default_plan
+from cutover_plan import Direction, Plan, default_plan
 from cutover_plan import Phase as StepPhase
 from cutover_state.run import Phase
 from ops.bluegreen import plans, replication
@@ -130,8 +130,8 @@ def called(stage: OperatorStage, monkeypatch: pytest.MonkeyPatch) -> dict[str, l
     return made
 
 
-def _asking(plan: object) -> object:
-    return plans.asking_beyond(plan, 5)  # type: ignore[arg-type]
+def _asking(plan: Plan) -> Plan:
+    return plans.asking_beyond(plan, 5)
 
 
 def test_an_operator_may_do_all_that_the_command_line_does_and_nothing_else(
