@@ -62,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Hold a rehearsal; the exit status."""
     arguments = _arguments(words)
     if arguments.list:
-        _list(Console())
+        _list(_output())
         return 0
     console = Console(stderr=True)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,8 +90,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.json:
         print(record.to_json())
     else:
-        output = Console()
-        _show(record, output if output.is_terminal else Console(width=WIDTH))
+        _show(record, _output())
     if arguments.report != "-":
         path = Path(arguments.report)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -240,6 +239,11 @@ def _interrupt(_: int, __: FrameType | None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise InterruptedByUserError
+
+
+def _output() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDTH)
 
 
 def _list(console: Console) -> None:
