@@ -8,6 +8,7 @@ version for that reason. What is added:
 - provisioners of resource types that its CloudFormation does not know; those of ELBv2 and DMS call moto, because
   ministack drops the weights of a listener rule and has no DMS;
 - clusters that lead to real database servers, and functions that trust these servers' authority;
+- the permissions of roles, as far as ministack knows what a request is about;
 - a clock for functions and alarms that can run faster than ours;
 - alarms over metric math, by dimension, over missing data; the trimmed count as statistic;
 - what exists before a deployment: the hosted zone and the secrets of the on-premises database.
@@ -57,6 +58,17 @@ NESTED_STACK: Final = "AWS::CloudFormation::Stack"
 
 ALARM_SECONDS: Final = 2.0
 """How often alarms look at their metrics without being told of a new value."""
+
+ASSUMED: Final = "ASIA"
+"""How the access keys of roles begin, those of functions among them; other keys are the account's own here."""
+
+UNKNOWN_RESOURCES: Final = ("ecs:DescribeServices", "route53:GetChange")
+"""Actions that ministack does not judge by the resource that AWS does: by the cluster, and by none."""
+
+UNKNOWN_CONDITIONS: Final = ("cloudwatch:namespace", "iam:passedtoservice", "kms:viaservice")
+"""Keys of a request that ministack does not know, in lower case; what asks for them is taken to be met."""
+
+_OVER_TLS: Final = "aws:securetransport"
 
 SHORTEST_TICK_SECONDS: Final = 0.5
 """Between two looks at the rules that run every so often, however fast the clock runs."""
@@ -671,6 +683,41 @@ def _refer_to_secrets_by_arn(table: dict[str, Any]) -> None:
     table["AWS::SecretsManager::Secret"] = {**ministacks, "create": create, "update": update, "delete": delete}
 
 
+# Permissions.
+
+
+def enforce_permissions() -> None:
+    """Roles may do what their policies say, and nothing else. ministack does this when AUTH is set, for everybody.
+
+    The deploying roles of the CDK are left out: what they may do is not ours. Requests come over plain HTTP here, and
+    count as if they came over TLS.
+    """
+    from ministack.core import iam_evaluator
+    from ministack.services import sts
+
+    ministacks_enforce, ministacks_met = iam_evaluator.enforce, iam_evaluator._conditions_met
+
+    def enforce(access_key: str, action: str, *request: Any, **named: Any) -> Any:
+        role = str((sts._sessions.get(access_key) or {}).get("Arn", ""))
+        if not access_key.startswith(ASSUMED) or "/cdk-" in role or action in UNKNOWN_RESOURCES:
+            return None
+        return ministacks_enforce(access_key, action, *request, **named)
+
+    def met(conditions: Mapping[str, Mapping[str, Any]] | None, context: Any) -> bool:
+        known: dict[str, dict[str, Any]] = {}
+        for operator, keys in (conditions or {}).items():
+            for key, expected in keys.items():
+                if key.lower() == _OVER_TLS:
+                    if "true" not in str(expected).lower():
+                        return False
+                elif key.lower() not in UNKNOWN_CONDITIONS:
+                    known.setdefault(operator, {})[key] = expected
+        return bool(ministacks_met(known, context))
+
+    iam_evaluator.enforce = enforce
+    iam_evaluator._conditions_met = met
+
+
 # Clusters and functions.
 
 
@@ -938,6 +985,7 @@ def main() -> None:
     # Functions inherit the environment, and import nothing but what was deployed.
     os.environ.pop("PYTHONPATH", None)
     tell_provisioners(settings)
+    enforce_permissions()
     let_functions_run_by(settings.clock)
     let_schedules_run_by(settings.clock)
     _make_what_exists(settings)

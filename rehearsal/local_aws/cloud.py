@@ -312,6 +312,7 @@ class LocalCloud(DeployedStage):
                     # Functions run as its children and inherit where ELBv2 and DMS are.
                     **inherited,
                     "TMPDIR": str(temporary),
+                    "AUTH": "true",
                     "BIND_HOST": HOST,
                     "GATEWAY_PORT": str(self._port),
                     "MINISTACK_HOST": HOST,
