@@ -191,7 +191,8 @@ class OperatorStage:
         """The executions, the newest first, with their input."""
         stepfunctions = self.aws.shared_client("stepfunctions")
         listed = stepfunctions.list_executions(stateMachineArn=self.machine)["executions"]
-        return [stepfunctions.describe_execution(executionArn=each["executionArn"]) for each in listed]
+        described = [stepfunctions.describe_execution(executionArn=each["executionArn"]) for each in listed]
+        return [{name: value for name, value in each.items() if name != "ResponseMetadata"} for each in described]
 
     def put_parameter(self, name: str, value: str) -> None:
         """A parameter of the stage; a plan is empty again after the next reset."""
