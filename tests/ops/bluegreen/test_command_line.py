@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -337,6 +338,16 @@ class TestQuestions:
         assert f"To go on, type {stage.found.cutover_id}" in " ".join(shown.split())
         assert stage.host.calls == []
 
+    def test_a_watch_is_drawn_in_place_until_it_is_interrupted(self, stage: OperatorStage) -> None:
+        stage.begin()
+        # Ctrl-C, as the terminal sends it once the third drawing has begun.
+        ended, shown = on_a_terminal(stage, ["status", "--watch", "--interval", "0.5"], "", interrupt_after=2)
+        assert ended == Exit.INTERRUPTED, shown
+        assert shown.count("Serves and writes") >= 2
+        assert "\x1b[1A" in shown
+        assert "Traceback" not in shown
+        assert "bluegreen status shows what goes on" in " ".join(shown.split())
+
     def test_there_are_colours_unless_the_terminal_or_its_user_has_none(self, stage: OperatorStage) -> None:
         stage.begin()
         _, coloured = on_a_terminal(stage, ["status"], "")
@@ -347,8 +358,14 @@ class TestQuestions:
         assert "\x1b" not in dumb
 
 
-def on_a_terminal(stage: OperatorStage, words: list[str], typed: str, **environment: str) -> tuple[int, str]:
-    """Exit code and screen of a command that runs on a terminal."""
+def on_a_terminal(
+    stage: OperatorStage, words: list[str], typed: str, *, interrupt_after: int | None = None, **environment: str
+) -> tuple[int, str]:
+    """Exit code and screen of a command that runs on a terminal.
+
+    Args:
+        interrupt_after: drawings of a status after which the operator presses Ctrl-C.
+    """
     project, _, name = stage.path.strip("/").partition("/")
     ours, theirs = pty.openpty()
     try:
@@ -372,6 +389,24 @@ def on_a_terminal(stage: OperatorStage, words: list[str], typed: str, **environm
             if not some:
                 break
             shown += some
+            if interrupt_after is not None and shown.count(b"Serves and writes") >= interrupt_after:
+                process.send_signal(signal.SIGINT)
+                interrupt_after = None
         return process.wait(), shown.decode(errors="replace")
     finally:
         os.close(ours)
+
+
+class TestRehearsal:
+    def test_its_options_go_to_the_rehearsal(self, capsys: Any) -> None:
+        assert main(["rehearse", "--dry-run", "--seed", "7", "faults"]) == Exit.DONE
+        assert capsys.readouterr().out.split()[-5:] == ["-m", "rehearsal", "--seed", "7", "faults"]
+
+    @pytest.mark.slow
+    def test_its_help_and_its_exit_code_are_those_of_the_rehearsal(self) -> None:
+        def call(*words: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "ops.bluegreen", "rehearse", *words]
+            return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+
+        assert "rehears" in call("--help").stdout
+        assert call("--no-such-option").returncode == Exit.BAD_INPUT
