@@ -47,9 +47,13 @@ class LocalStage:
 
     # A cutover.
 
-    def begin(self, source: str, target: str, *steps: Mapping[str, Any], **plan: Any) -> str:
-        """Start the state machine once nothing speaks against the cutover; the cutover's id."""
-        document = {"from": source, "to": target, "steps": list(steps), **plan}
+    def begin(self, source: str, target: str, *steps: Mapping[str, Any], poll: int = POLL_SECONDS) -> str:
+        """Start the state machine once nothing speaks against the cutover; the cutover's id.
+
+        Args:
+            poll: seconds of the clock between two looks.
+        """
+        document = {"from": source, "to": target, "steps": list(steps)}
         request = {"from": source, "to": target, "requested_by": "ada", "plan": document}
         self.wait_until(lambda: not self._reasons(request), lambda: f"preflight: {self._reasons(request)}")
         self._number += 1
@@ -57,7 +61,7 @@ class LocalStage:
         self.cloud.client("stepfunctions").start_execution(
             stateMachineArn=self.cloud.state_machine_arn,
             name=name,
-            input=json.dumps({**request, "poll_seconds": POLL_SECONDS, "settle_seconds": 0}),
+            input=json.dumps({**request, "poll_seconds": poll, "settle_seconds": 0}),
         )
         self.wait_until(lambda: self.run is not None and self.run.cutover_id == name, lambda: f"{name} did not begin")
         return name
@@ -77,16 +81,31 @@ class LocalStage:
         return run
 
     def wait_for_phase(self, phase: Phase) -> None:
-        self.wait_until(
-            lambda: self.now.phase is phase or (self.now.phase.is_over and self._fail(phase)),
-            lambda: f"not {phase.value} but {self.story()}",
-        )
+        def reached() -> bool:
+            found = self.now.phase
+            assert found is phase or not found.is_over, f"not {phase.value} but {self.story()}"
+            return found is phase
 
-    def _fail(self, phase: Phase) -> bool:
-        raise AssertionError(f"not {phase.value} but {self.story()}")
+        self.wait_until(reached, lambda: f"not {phase.value} but {self.story()}")
 
     def wait_for_gate(self) -> None:
         self.wait_until(lambda: self.now.position.get("phase") == "gate", lambda: f"at no gate but {self.story()}")
+
+    def wait_for_look(self) -> None:
+        """Until the controller has just looked."""
+        looks = self.now.looks
+        self.wait_until(lambda: self.now.looks > looks, lambda: f"nobody looks: {self.story()}")
+
+    def fire(self, name: str) -> None:
+        """Put the alarm that has ``name`` in its name into ALARM, as a metric beyond its threshold does."""
+        cloudwatch = self.cloud.client("cloudwatch")
+        [alarm] = [
+            alarm["AlarmName"]
+            for page in cloudwatch.get_paginator("describe_alarms").paginate(AlarmTypes=["MetricAlarm"])
+            for alarm in page["MetricAlarms"]
+            if name in alarm["AlarmName"]
+        ]
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="a test")
 
     def order(self, kind: str) -> None:
         """What the operators' command line writes."""

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from cutover_state.run import Phase
 from rehearsal.local_aws import CdkError
@@ -96,6 +98,26 @@ def test_the_default_security_group_of_the_vpc_is_closed(stage: LocalStage) -> N
     )["SecurityGroups"]
 
     assert [(group["IpPermissions"], group["IpPermissionsEgress"]) for group in groups] == [([], [])]
+
+
+def test_a_function_may_do_what_its_role_allows_and_nothing_else(stage: LocalStage) -> None:
+    cloud = stage.cloud
+    name = cloud.function_name("reconciler")
+    role = cloud.client("lambda").get_function_configuration(FunctionName=name)["Role"]
+    credentials = cloud.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+    dynamodb = boto3.client(
+        "dynamodb",
+        endpoint_url=cloud.environment["AWS_ENDPOINT_URL"],
+        region_name=cloud.environment["AWS_REGION"],
+        aws_access_key_id=credentials["AccessKeyId"],
+        aws_secret_access_key=credentials["SecretAccessKey"],
+        aws_session_token=credentials["SessionToken"],
+    )
+    key = {"pk": {"S": "RUN"}, "sk": {"S": "current"}}
+
+    assert dynamodb.get_item(TableName=cloud.state_table_name, Key=key)["ResponseMetadata"]["HTTPStatusCode"] == 200
+    with pytest.raises(ClientError, match="not authorized to perform: dynamodb:DeleteTable"):
+        dynamodb.delete_table(TableName=cloud.state_table_name)
 
 
 def test_a_second_deployment_of_the_same_changes_nothing(stage: LocalStage) -> None:
@@ -191,6 +213,20 @@ def test_after_the_approval_the_writer_moves_and_the_cutover_completes(at_25: Lo
 
     assert at_25.cloud.weights() == {"blue": 0, "green": 100}
     assert at_25.writer == "green"
+
+
+def test_an_alarm_takes_back_a_cutover_that_waits_for_an_approval(stage: LocalStage) -> None:
+    """By composite alarm, topic and rollback function, before the state machine looks again."""
+    stage.begin("green", "blue", step(25), step(100, gate=GATE), poll=120)
+    stage.wait_for_gate()
+    assert stage.cloud.weights() == {"blue": 25, "green": 75}
+    stage.wait_for_look()
+    stage.fire("BlueDatabaseCpu")
+    stage.wait_for_phase(Phase.ROLLED_BACK)
+
+    assert stage.cloud.weights() == {"blue": 0, "green": 100}
+    assert stage.now.reason.startswith("alarm ")
+    assert "BlueHealth" in stage.now.reason
 
 
 def test_errors_after_the_switch_take_weights_and_writer_back(stage: LocalStage) -> None:
