@@ -316,7 +316,7 @@ global
   stats socket abns@balancer-admin-{self._token} mode 600 level admin
 defaults
   mode http
-  timeout connect 2s
+  timeout connect 10s
   # As the load balancer's: a busy target is slow to answer, and not dead.
   timeout check 5s
   timeout client 60s
@@ -349,7 +349,8 @@ frontend tg_{group}_in
   default_backend tg_{group}
 backend tg_{group}
   option httpchk GET /health/ready
-  default-server check check-ssl inter 500ms fall 2 rise 2
+  # The interval bounds the time that a check has to connect, and a busy target takes its time for the handshake.
+  default-server check check-ssl inter 3s fastinter 500ms downinter 500ms fall 3 rise 2
   http-response set-header {SIDE_HEADER} {group}
 {servers}
 """

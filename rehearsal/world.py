@@ -440,7 +440,7 @@ class World:
         self.plane.fire(name, reason)
 
     def _follow_records(self) -> None:
-        while not self._watching.wait(0.1):
+        while not self._watching.wait(0.2):
             with suppress(ClientError, BotoCoreError, OSError, ValueError):
                 records = self.resources.records()
                 if records != self.records:
@@ -487,7 +487,7 @@ class World:
         return f"{run.source} to {run.target}: {where}", self._verdict
 
     def _follow_journal(self) -> None:
-        while not self._watching.wait(0.3):
+        while not self._watching.wait(0.5):
             with suppress(ClientError, BotoCoreError, OSError, ValueError):
                 run = self.plane.run
                 if run is not None:

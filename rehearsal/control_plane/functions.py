@@ -42,6 +42,7 @@ class Function:
         self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "lambda")]),
+            "PYTHONUNBUFFERED": "1",
             VARIABLE: clock.variable(),
             **environment,
         }
