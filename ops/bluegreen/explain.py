@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from cutover_state.run import Phase, Run
@@ -25,7 +25,7 @@ def explanation(
         run: the run, if it is this cutover's.
         number: 1 for the newest decision, 2 for the one before it, and so on.
     """
-    places = [place for place, each in enumerate(entries) if each.what in DECIDING]
+    places = list(_decisions(entries))
     if not 1 <= number <= len(places):
         return None
     place = places[-number]
@@ -42,6 +42,16 @@ def explanation(
         evidence=evidence_now(run) if run is not None and number == 1 else None,
         actions=actions,
     )
+
+
+def _decisions(entries: Sequence[d.Entry]) -> Iterator[int]:
+    """Places of the decisions. A rollback that is made again, or by another besides, was decided once: by the first."""
+    last = ""
+    for place, each in enumerate(entries):
+        if each.what in DECIDING:
+            if not each.what == last == "roll back":
+                yield place
+            last = each.what
 
 
 def _judged(entries: Sequence[d.Entry], place: int) -> d.Entry:

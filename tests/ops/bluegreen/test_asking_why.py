@@ -173,6 +173,16 @@ class TestExplanation:
         found = explain(stage)
         assert (found.why, found.findings) == ("alarm green-unhealthy fired: 5 bad", [])
 
+    def test_a_rollback_that_was_made_again_was_decided_by_the_first(self, stage: OperatorStage) -> None:
+        stage.begin(phase=Phase.ROLLED_BACK)
+        stage.journal().append("decide", "step 3 is watched")
+        stage.journal(who="rollback").append("roll back", "complaints", who="ada")
+        # The state machine notices that its cutover is being taken back, and ends; that asks for a rollback, too.
+        stage.journal(who="rollback").append("roll back", "the execution ended: FAILED", who="state machine")
+        stage.journal(who="rollback").append("rolled back", "complaints", who="ada")
+        assert explain(stage).why == "complaints"
+        assert explain(stage, "--decision", "2").why == "step 3 is watched"
+
     def test_an_earlier_decision_can_be_asked_for(self, stage: OperatorStage) -> None:
         stage.begin()
         for why in ("first", "second"):
