@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ops.bluegreen.cli import PROGRAM, cli
+from ops.bluegreen.cli import cli
 from ops.bluegreen.documents import SCHEMAS, Document
 from ops.bluegreen.errors import Exit
 
@@ -35,7 +35,7 @@ data is typed out. `--yes` answers beforehand, `--dry-run` looks and says what w
 without `--yes` it refuses.
 
 **Every command can print JSON**, with `--json`: one document on standard output, and everything else on standard
-error. `bluegreen schema COMMAND` prints its JSON schema; the members are below. A command that fails prints an
+error. `bluegreen schema status` prints the JSON schema of that command; the members of all are below. A command that fails prints an
 `error` document. Members are never taken away or renamed within a major version.
 
 **It needs two roles and no more.** The stack `cutover` has one for looking and one for moving; their ARNs are the
@@ -95,10 +95,10 @@ def _commands() -> Iterator[str]:
     for words, each in walk(cli):
         name = " ".join(words)
         yield from (f"### {name}", "")
-        context = click.Context(each, info_name=f"{PROGRAM} {name}")
-        usage = " ".join(each.collect_usage_pieces(context))
-        yield from ("```", f"{PROGRAM} {name} {usage}".rstrip(), "```", "")
         yield from (_paragraphs(each.help or ""), "")
+        for argument in each.params:
+            if isinstance(argument, click.Argument):
+                yield from (f"Argument: {_argument(argument)}", "")
         shown = [option for option in each.params if isinstance(option, click.Option) and not option.hidden]
         if shown:
             yield from (*_options(shown), "")
@@ -122,6 +122,19 @@ def _options(options: Sequence[click.Parameter]) -> Iterator[str]:
         value = "" if each.is_flag else f" `{each.make_metavar(click.Context(cli))}`"
         default = f" Default: {each.default}." if each.show_default and each.default is not None else ""
         yield f"| {names}{value} | {cell((each.help or '') + default)} |"
+
+
+def _argument(argument: click.Argument) -> str:
+    """What an argument may be."""
+    name = (argument.metavar or argument.human_readable_name).upper()
+    if argument.nargs == -1:
+        return f"{name}, any number of them."
+    allowed = (
+        " or ".join(f"`{each}`" for each in argument.type.choices) if isinstance(argument.type, click.Choice) else ""
+    )
+    default = f"; `{argument.default}` when it is left out" if isinstance(argument.default, str) else ""
+    optional = "" if argument.required or default else "; it may be left out"
+    return f"{name}, {allowed}{default}{optional}."
 
 
 def _paragraphs(text: str) -> str:
