@@ -35,8 +35,8 @@ data is typed out. `--yes` answers beforehand, `--dry-run` looks and says what w
 without `--yes` it refuses.
 
 **Every command can print JSON**, with `--json`: one document on standard output, and everything else on standard
-error. `bluegreen schema status` prints the JSON schema of that command; the members of all are below. A command that fails prints an
-`error` document. Members are never taken away or renamed within a major version.
+error. `bluegreen schema status` prints the JSON schema of that command; the members of all are below. A command that
+fails prints an `error` document. Members are never taken away or renamed within a major version.
 
 **It needs two roles and no more.** The stack `cutover` has one for looking and one for moving; their ARNs are the
 parameters `cutover/observer-role-arn` and `cutover/operator-role-arn` under the path of the stage. People of the
