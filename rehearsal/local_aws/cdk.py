@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from rehearsal.local_aws.processes import WATCHED
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 CDK: Final = PROJECT / "node_modules" / ".bin" / "cdk"
@@ -80,13 +83,15 @@ class Cdk:
         if not CDK.exists():
             raise CdkError(f"{CDK} does not exist; run `make setup`")
         process = subprocess.Popen(  # noqa: S603 - the command line of this project
-            [str(CDK), *arguments, "--ci", "--no-color", "--no-notices"],
+            # It ends with us, also when we are killed.
+            [sys.executable, str(WATCHED), "--", str(CDK), *arguments, "--ci", "--no-color", "--no-notices"],
             cwd=cwd,
             env=self._environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         said: list[str] = []
         try:
@@ -99,8 +104,10 @@ class Cdk:
             status = process.wait()
         finally:
             if process.poll() is None:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         if status:
             last = "\n".join(said[-_LINES_KEPT:])
             raise CdkError(f"cdk {arguments[0]} ended with {status}; it said last:\n{last}")
