@@ -212,6 +212,8 @@ class Fault:
         clauses = [*(stage.seen if stage else ()), *([problem] if problem else ())]
         if judgement is not None:
             clauses.append(_summary(judgement, broken))
+            if (seconds := seconds_to_rollback(world, judgement)) is not None:
+                clauses.append(f"back {seconds:.1f} s after the first bad answer")
         return FaultResult(
             scenario=self.name,
             group=self.group,
@@ -221,6 +223,15 @@ class Fault:
             promises=tuple(judgement.promises) if judgement is not None else (),
             seconds=round(time.monotonic() - began, 1),
         )
+
+
+def seconds_to_rollback(world: World, judgement: Judgement) -> float | None:
+    """From the first answer that a client saw fail until traffic and writer were back; None without either."""
+    failures = [each.first_failure_at for each in judgement.paid if each.first_failure_at is not None]
+    done = [event.at for event in world.events if event.kind == "rollback" and event.text.startswith("rolled back")]
+    if not failures or not done:
+        return None
+    return max(0.0, world.began + min(done) - min(failures))
 
 
 def mend(world: World) -> None:
