@@ -32,6 +32,7 @@ from rehearsal.control_plane.plane import ControlPlane
 from rehearsal.databases import DatabaseChain, ReplicationError, Software, obtain
 from rehearsal.databases.pytest_plugin import memory_folder
 from rehearsal.metrics import AlarmRule, MetricsFeeder
+from rehearsal.network import DatabasePath
 from rehearsal.payment_databases import PaymentDatabases, secret_text
 from rehearsal.record import Event, EventKind, Sample
 from rehearsal.service_process import ServiceProcess
@@ -84,6 +85,7 @@ class World:
         plane: the control plane.
         balancer: HAProxy; ``balancer.weights`` are those that are in force.
         services: the processes, by side.
+        path_to_green: the way of the services to green's database.
         samples, events: what was seen so far, since the load began.
     """
 
@@ -118,12 +120,19 @@ class World:
         tell("starting the local AWS")
         self.aws = stack.enter_context(AwsProcess(log_path=folder / "aws.log", running_tasks=settings.targets))
         secrets_manager = self.aws.client("secretsmanager")
+        self.path_to_green = stack.enter_context(
+            DatabasePath(target_port=chain["green"].port, software=haproxy, folder=folder / "network")
+        )
+        self._watchdog.watch(self.path_to_green.process_id)
+        documents = {name: dict(pair) for name, pair in self.databases.documents.items()}
+        # The services' way: administrators, replication and the switch of the writer go to the server itself.
+        documents["green"]["application"] = {**documents["green"]["application"], "port": self.path_to_green.port}
         secrets = {
             name: {
                 role: secrets_manager.create_secret(Name=f"{name}/{role}", SecretString=secret_text(document))["ARN"]
                 for role, document in pair.items()
             }
-            for name, pair in self.databases.documents.items()
+            for name, pair in documents.items()
         }
         self.secrets = secrets
         self.resources = Resources.create(
@@ -308,6 +317,7 @@ class World:
             function.orders = {}
         for server in self.databases.chain:
             server.start()
+        self.plane.abandon()
         self.databases.set_writer(None)
         try:
             self.wait_caught_up()

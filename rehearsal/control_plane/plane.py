@@ -180,13 +180,27 @@ class ControlPlane:
         dynamodb = self.resources.aws.client("dynamodb")
         return list(Journal(dynamodb, table_name=self.resources.table, cutover_id=cutover_id, who="reader").entries())
 
+    def abandon(self, timeout_seconds: float = 60.0) -> None:
+        """End every execution, and wait until nothing that it has called is at work any more.
+
+        A switch or a rollback that is called again ends sessions in the databases, which may be those of whoever puts
+        the world in order meanwhile.
+        """
+        stepfunctions = self.resources.aws.client("stepfunctions")
+        running = [cutover for cutover in self._cutovers if not cutover.done.is_set()]
+        for cutover in running:
+            stepfunctions.stop_execution(executionArn=cutover.arn, cause="abandoned")
+        # Without a run there is nothing to take back.
+        self.resources.clear_state()
+        deadline = time.monotonic() + timeout_seconds
+        for cutover in running:
+            cutover.done.wait(max(0.0, deadline - time.monotonic()))
+        self._cutovers.clear()
+
     def reset(self, *, weights: Mapping[str, int], records: Mapping[str, int], writer: str) -> None:
         """As if no cutover had ever been."""
+        self.abandon()
         resources = self.resources
-        for cutover in self._cutovers:
-            if not cutover.done.is_set():
-                resources.aws.client("stepfunctions").stop_execution(executionArn=cutover.arn, cause="abandoned")
-        self._cutovers.clear()
         resources.throttle(False)
         resources.clear_state()
         resources.set_weights(weights)

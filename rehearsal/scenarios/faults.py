@@ -188,8 +188,19 @@ def _the_old_database_is_killed_after(stage: Stage) -> None:
     stage.succeeds(cutover)
 
 
+def _the_network_is_cut(stage: Stage) -> None:
+    cutover = stage.begin(SWITCH_FIRST)
+    stage.until("watch")
+    stage.switched()
+    with stage.world.path_to_green.cut():
+        stage.fault("the network between the services and green's database is cut")
+        time.sleep(2.5)
+    stage.seen.append("it is whole again after 2.5 s")
+    stage.succeeds(cutover)
+
+
 def _the_new_writer_hangs(stage: Stage) -> None:
-    """As if the network to it were cut: nothing answers, nothing is refused."""
+    """Nothing answers, nothing is refused, whoever asks."""
     world = stage.world
     cutover = stage.begin(SWITCH_FIRST)
     stage.until("watch")
@@ -472,6 +483,12 @@ FAULTS = (
         name="the old database is killed after the switch",
         must_happen="Payments go on in green, and reach blue once it is back.",
         play=_the_old_database_is_killed_after,
+    ),
+    Fault(
+        name="the network is cut between the new writer and the services",
+        must_happen="Payments are held until it is whole again; the cutover goes through.",
+        play=_the_network_is_cut,
+        retries=RETRIES,
     ),
     Fault(
         name="the new writer hangs",

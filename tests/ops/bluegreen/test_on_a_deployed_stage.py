@@ -135,6 +135,16 @@ def test_the_writer_alone_moves_first_and_goes_back_step_by_step(seat: Seat) -> 
     assert seat.cutover().phase == "rolled back"
 
 
+def test_an_abort_is_followed_at_the_next_look(seat: Seat, tmp_path: Path) -> None:
+    seat.begin("shift", "green", "--plan", plan_file(tmp_path, watched(25, seconds=3600), watched(100)))
+    seat.stage.wait_until(lambda: seat.cutover().step_phase == "watch", seat.stage.story)
+    assert seat.document("abort", "--dry-run").outcome == "dry run"
+    assert seat.document("abort", "--yes").outcome in ("asked for", "followed")
+    assert seat.run("status", "--until-over", "--interval", "15").returncode == Exit.REFUSED
+    assert seat.stage.cloud.weights() == {"blue": 100, "green": 0}
+    assert seat.document("explain").why.endswith("asked to roll back")
+
+
 def test_a_sick_environment_is_explained_with_its_numbers(seat: Seat, tmp_path: Path) -> None:
     file = plan_file(tmp_path, watched(50, seconds=3600), watched(100))
     seat.begin("shift", "green", "--plan", file)
