@@ -202,10 +202,7 @@ def show_plan(seat: Seat, target: str, rate: float, **options: Any) -> int:
     return commands.show_plan(seat, commands.chosen_plan(seat, _direction(target), **options), rate=rate)
 
 
-@command("shift", group=cli, changes=True)
-@click.argument("target", type=click.Choice(plans.ENVIRONMENTS))
-@functools.partial(_with, [*PLANNING, *BEGINNING, *PACING])
-def shift(
+def _begin(
     seat: Seat,
     target: str,
     recovery_point: bool,
@@ -215,7 +212,7 @@ def shift(
     settle_seconds: int | None,
     **options: Any,
 ) -> int:
-    """Move payments, and the writing database, to the environment TARGET step by step."""
+    """What the options of PLANNING, BEGINNING and PACING ask for."""
     return commands.begin(
         seat,
         commands.chosen_plan(seat, _direction(target), **options),
@@ -224,33 +221,25 @@ def shift(
         wait=not no_wait,
         pace=_pace(poll_seconds, settle_seconds),
     )
+
+
+@command("shift", group=cli, changes=True)
+@click.argument("target", type=click.Choice(plans.ENVIRONMENTS))
+@functools.partial(_with, [*PLANNING, *BEGINNING, *PACING])
+def shift(seat: Seat, target: str, **options: Any) -> int:
+    """Move payments, and the writing database, to the environment TARGET step by step."""
+    return _begin(seat, target, **options)
 
 
 @command("admit", group=cli, changes=True)
 @click.argument("target", type=click.Choice(["aws", "legacy"]), default="aws")
 @functools.partial(_with, [*PLANNING, *BEGINNING, *PACING])
-def admit(
-    seat: Seat,
-    target: str,
-    recovery_point: bool,
-    leave_sick_source: bool,
-    no_wait: bool,
-    poll_seconds: int | None,
-    settle_seconds: int | None,
-    **options: Any,
-) -> int:
+def admit(seat: Seat, target: str, **options: Any) -> int:
     """Move payments at the front door, by DNS, from the legacy system to AWS (or back, with TARGET legacy).
 
     With --up-to 10 it goes on by itself up to 10 %, and asks before it goes beyond.
     """
-    return commands.begin(
-        seat,
-        commands.chosen_plan(seat, _direction(target), **options),
-        recovery_point=recovery_point,
-        leave_sick_source=leave_sick_source,
-        wait=not no_wait,
-        pace=_pace(poll_seconds, settle_seconds),
-    )
+    return _begin(seat, target, **options)
 
 
 @command("switch-writer", group=cli, changes=True)

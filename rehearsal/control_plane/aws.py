@@ -165,14 +165,13 @@ class Resources:
         subnets = ec2.describe_subnets()["Subnets"][:2]
         balancer = elbv2.create_load_balancer(Name="payments", Subnets=[each["SubnetId"] for each in subnets])
         groups = {}
-        for number, side in enumerate(("blue", "green")):
+        for side in ("blue", "green"):
             group = elbv2.create_target_group(
                 Name=side, Protocol="HTTPS", Port=8443, VpcId=subnets[0]["VpcId"], TargetType="ip"
             )
             groups[side] = group["TargetGroups"][0]["TargetGroupArn"]
             addresses = [{"Id": target_address(side, target), "Port": 8443} for target in range(targets)]
             elbv2.register_targets(TargetGroupArn=groups[side], Targets=addresses)
-            assert number < 2
         listener = elbv2.create_listener(
             LoadBalancerArn=balancer["LoadBalancers"][0]["LoadBalancerArn"],
             Protocol="HTTP",

@@ -19,10 +19,11 @@ from botocore.config import Config
 
 from rehearsal.clock import Clock
 from rehearsal.databases import DatabaseChain
+from rehearsal.databases.server import HOST, free_port
 from rehearsal.local_aws.additions import RECORDED_ONLY
 from rehearsal.local_aws.cdk import PROJECT, Cdk
 from rehearsal.local_aws.legacy import prepare_legacy
-from rehearsal.local_aws.processes import HOST, ServerProcess, free_port
+from rehearsal.local_aws.processes import ServerProcess
 from rehearsal.local_aws.settings import REGION, Server, Settings
 from stacks.config import Color, StageConfig
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,28 +13,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-HOST = "127.0.0.1"
 WATCHED = Path(__file__).parent / "watched.py"
 START_TIMEOUT_SECONDS = 60.0
 _POLL_SECONDS = 0.05
-# Below Linux's ephemeral range (from 32768), so that no outgoing connection takes a port before its server does.
-_PORTS = range(20000, 32000)
 
 
 class ProcessError(Exception):
     """A server did not start; the message holds the end of its log."""
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nothing listens."""
-    for port in random.sample(_PORTS, k=200):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise ProcessError(f"no free port among 200 tried between {_PORTS.start} and {_PORTS.stop} on {HOST}")
 
 
 class ServerProcess:

@@ -6,10 +6,10 @@ import io
 import json
 import urllib.request
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -129,6 +129,40 @@ class LocalAws:
         if not running:
             dms.stop_replication_task(ReplicationTaskArn=arn)
         return arn
+
+    def set_alarm(self, name: str, state: str = "OK") -> None:
+        """An alarm in a state."""
+        cloudwatch = self.shared_client("cloudwatch")
+        cloudwatch.put_metric_alarm(
+            AlarmName=name,
+            MetricName="errors",
+            Namespace="payments",
+            Period=60,
+            EvaluationPeriods=1,
+            Threshold=1,
+            ComparisonOperator="GreaterThanThreshold",
+            Statistic="Sum",
+        )
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="as the test has it")
+
+    def report_replication(self, tasks: Sequence[Mapping[str, Any]], metrics: Mapping[str, float]) -> None:
+        """DMS reports these values, by metric, for each of the tasks."""
+        self.shared_client("cloudwatch").put_metric_data(
+            Namespace="AWS/DMS",
+            MetricData=[
+                {
+                    "MetricName": metric,
+                    "Dimensions": [
+                        {"Name": "ReplicationInstanceIdentifier", "Value": "instance"},
+                        {"Name": "ReplicationTaskIdentifier", "Value": task["identifier"]},
+                    ],
+                    "Timestamp": datetime.now(UTC) - timedelta(minutes=1),
+                    "Value": value,
+                }
+                for metric, value in metrics.items()
+                for task in tasks
+            ],
+        )
 
     def delete_replication_tasks(self) -> None:
         """All of them: moto 5.2.5 describes the first hundred and hides the rest, however many pages are asked for."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from threading import Event, Thread
 from types import SimpleNamespace
 from typing import Any
@@ -203,18 +202,7 @@ class OperatorStage:
     def alarm(self, name: str, state: str = "OK") -> None:
         """An alarm in a state, until the next reset."""
         self.changed_alarms.append(name)
-        cloudwatch = self.aws.shared_client("cloudwatch")
-        cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            MetricName="errors",
-            Namespace="payments",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=1,
-            ComparisonOperator="GreaterThanThreshold",
-            Statistic="Sum",
-        )
-        cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="as the test has it")
+        self.aws.set_alarm(name, state)
 
     def _quieten_alarms(self) -> None:
         """Also those that other tests have left firing: moto's alarms are those of all tests."""
@@ -228,22 +216,7 @@ class OperatorStage:
     def lags(self, *, seconds: float = 0.5, differing: int = 0) -> None:
         """DMS reports so much."""
         metrics = {"CDCLatencySource": seconds, "CDCLatencyTarget": seconds, "ValidationFailedOverallCount": differing}
-        self.aws.shared_client("cloudwatch").put_metric_data(
-            Namespace="AWS/DMS",
-            MetricData=[
-                {
-                    "MetricName": metric,
-                    "Dimensions": [
-                        {"Name": "ReplicationInstanceIdentifier", "Value": "instance"},
-                        {"Name": "ReplicationTaskIdentifier", "Value": task["identifier"]},
-                    ],
-                    "Timestamp": datetime.now(UTC) - timedelta(minutes=1),
-                    "Value": value,
-                }
-                for metric, value in metrics.items()
-                for task in json.loads(self.environment["REPLICATION_TASKS"])
-            ],
-        )
+        self.aws.report_replication(json.loads(self.environment["REPLICATION_TASKS"]), metrics)
 
     # A cutover that runs.
 

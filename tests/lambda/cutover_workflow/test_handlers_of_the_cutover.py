@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -87,41 +87,12 @@ class Deployed:
         return self.levers.live()[Kind.ENVIRONMENT]
 
     def alarm(self, name: str, state: str = "OK") -> None:
-        cloudwatch = self.aws.shared_client("cloudwatch")
-        cloudwatch.put_metric_alarm(
-            AlarmName=name,
-            MetricName="errors",
-            Namespace="payments",
-            Period=60,
-            EvaluationPeriods=1,
-            Threshold=1,
-            ComparisonOperator="GreaterThanThreshold",
-            Statistic="Sum",
-        )
-        cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="as the test has it")
+        self.aws.set_alarm(name, state)
 
     def lags(self) -> None:
         """DMS reports lags and no differing row."""
-        self.aws.shared_client("cloudwatch").put_metric_data(
-            Namespace="AWS/DMS",
-            MetricData=[
-                {
-                    "MetricName": metric,
-                    "Dimensions": [
-                        {"Name": "ReplicationInstanceIdentifier", "Value": "instance"},
-                        {"Name": "ReplicationTaskIdentifier", "Value": task["identifier"]},
-                    ],
-                    "Timestamp": datetime.now(UTC) - timedelta(minutes=1),
-                    "Value": value,
-                }
-                for metric, value in (
-                    ("CDCLatencySource", 0.3),
-                    ("CDCLatencyTarget", 0.5),
-                    ("ValidationFailedOverallCount", 0),
-                )
-                for task in json.loads(self.environment["REPLICATION_TASKS"])
-            ],
-        )
+        metrics = {"CDCLatencySource": 0.3, "CDCLatencyTarget": 0.5, "ValidationFailedOverallCount": 0}
+        self.aws.report_replication(json.loads(self.environment["REPLICATION_TASKS"]), metrics)
 
 
 @pytest.fixture(scope="module")
